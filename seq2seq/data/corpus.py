@@ -1,0 +1,60 @@
+"""Where examples come from: a corpus has splits, a split is a restartable source of examples."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from seq2seq.registry import Family
+
+Split = Literal["train", "validation", "test"]
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One pair of lines, without line breaks; `number` counts from 0 in its split and is the same at every reading."""
+
+    source: str
+    target: str
+    number: int
+
+
+class Source(ABC):
+    """Examples in a fixed order, readable again from any place."""
+
+    @abstractmethod
+    def read(self, shard: tuple[int, int] = (0, 1), start: int = 0) -> Iterator[Example]:
+        """The examples with number >= start and number % shards == shard, for shard = (shard, shards), in order.
+
+        Raises DataError, with file and line, for what cannot be read.
+        """
+
+
+class IndexedSource(Source):
+    """A source that knows its length and can be read at any place."""
+
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+    @abstractmethod
+    def __getitem__(self, number: int) -> Example: ...
+
+    def read(self, shard: tuple[int, int] = (0, 1), start: int = 0) -> Iterator[Example]:
+        first, shards = shard
+        for number in range(first, len(self), shards):
+            if number >= start:
+                yield self[number]
+
+
+class Corpus(ABC):
+    """A parallel corpus. `source` and `target` are language codes, for example `en` and `de`."""
+
+    source: str
+    target: str
+
+    @abstractmethod
+    def split(self, name: Split) -> Source | None:
+        """None where the corpus has no such split. Raises DataError, naming the key, where its files are missing."""
+
+
+corpora: Family[Corpus] = Family("data", Corpus)

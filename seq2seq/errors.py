@@ -1,0 +1,42 @@
+"""Faults that a user can cause, each with the exit status of the command that meets it."""
+
+from dataclasses import dataclass
+
+
+class UserError(Exception):
+    """A fault to be told in a line or a few, without a traceback."""
+
+    exit_status = 1
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One mistake in a config: where it is, and what would be right."""
+
+    path: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.message}" if self.path else self.message
+
+
+class ConfigError(UserError):
+    """A wrong config or argument. Carries every mistake that was found, not only the first."""
+
+    exit_status = 2
+
+    def __init__(self, *problems: Problem | str) -> None:
+        self.problems = [p if isinstance(p, Problem) else Problem("", p) for p in problems]
+        super().__init__("\n".join(map(str, self.problems)))
+
+
+class DataError(UserError):
+    """Data that cannot be read or does not fit together."""
+
+    exit_status = 3
+
+
+class CheckpointError(UserError):
+    """A checkpoint or a run directory that cannot be used."""
+
+    exit_status = 4

@@ -1,0 +1,1 @@
+"""Models, and the encoders and decoders that they are made of."""

@@ -1,0 +1,99 @@
+"""The contracts that training and search rely on.
+
+B sources, N hypotheses (B x beam, those of a source side by side), S source length, T target length, D width,
+V vocabulary. Masks are bool, True at real tokens. Batch is dim 0 of every tensor that crosses a function boundary.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from seq2seq.data.batch import Batch
+from seq2seq.registry import Family
+
+
+@dataclass(frozen=True)
+class Memory:
+    """What an encoder hands to a decoder: states (B,S,D), mask (B,S), final (B,D), a summary of the whole source."""
+
+    states: Tensor
+    mask: Tensor
+    final: Tensor
+
+
+class Encoder(nn.Module, ABC):
+    """Constructed as `Encoder(vocab, *, options)`. `embedding` holds the source embedding, (V,D) in `.weight`."""
+
+    output_dim: int
+    embedding: nn.Embedding
+
+    @abstractmethod
+    def forward(self, tokens: Tensor, mask: Tensor) -> Memory:
+        """tokens (B,S), mask (B,S). What lies under False in the mask changes nothing."""
+
+
+class DecoderState(ABC):
+    """What a decoder keeps between two steps: per source (B) and per hypothesis (N)."""
+
+    @abstractmethod
+    def select(self, sources: Tensor) -> DecoderState:
+        """Keeps the sources of index (B',), each with all its hypotheses."""
+
+    @abstractmethod
+    def reorder(self, hypotheses: Tensor) -> DecoderState:
+        """Row n of the result continues row hypotheses[n] of this one; (N',), which may be more or fewer rows than now.
+
+        The rows of a source stay side by side, and every source has the same number of them. What belongs to a source
+        is neither moved nor copied.
+        """
+
+
+class Decoder(nn.Module, ABC):
+    """Constructed as `Decoder(vocab, memory_dim, *, options)`; `head` maps features (D) to logits (V)."""
+
+    embedding: nn.Embedding
+    head: nn.Linear
+
+    @abstractmethod
+    def forward(self, tokens: Tensor, mask: Tensor, memory: Memory) -> Tensor:
+        """Teacher forcing: tokens (B,T) beginning with bos, mask (B,T) -> features (B,T,D)."""
+
+    @abstractmethod
+    def start(self, memory: Memory, max_length: int) -> DecoderState:
+        """A state with one hypothesis for each source, good for at most max_length steps."""
+
+    @abstractmethod
+    def step(self, tokens: Tensor, state: DecoderState) -> tuple[Tensor, DecoderState]:
+        """tokens (N,), the last token of each hypothesis (bos at first) -> logits (N,V) of the next one.
+
+        Uses up the given state: go on with the returned one only.
+        """
+
+
+class Model(nn.Module, ABC):
+    """All that training and search see. Constructed as `Model(source_vocab, target_vocab, *, options)`."""
+
+    @property
+    @abstractmethod
+    def head(self) -> nn.Linear:
+        """Maps features to logits."""
+
+    @abstractmethod
+    def features(self, batch: Batch) -> Tensor:
+        """Teacher forcing -> (B,T,D), aligned with batch.labels."""
+
+    @abstractmethod
+    def start(self, source: Tensor, mask: Tensor, max_length: int) -> DecoderState:
+        """source (B,S), mask (B,S) -> a state with one hypothesis for each source."""
+
+    @abstractmethod
+    def step(self, tokens: Tensor, state: DecoderState) -> tuple[Tensor, DecoderState]:
+        """As Decoder.step."""
+
+
+encoders: Family[Encoder] = Family("model/encoder", Encoder)
+decoders: Family[Decoder] = Family("model/decoder", Decoder)
+models: Family[Model] = Family("model", Model)

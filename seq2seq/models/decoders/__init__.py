@@ -1,0 +1,1 @@
+"""Decoders: a Memory and the target so far to the next token."""

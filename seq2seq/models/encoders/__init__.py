@@ -1,0 +1,1 @@
+"""Encoders: source tokens to a Memory."""

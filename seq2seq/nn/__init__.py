@@ -1,0 +1,1 @@
+"""Layers: plain torch modules that know no config and no data."""

@@ -1,0 +1,1 @@
+"""Search for the best output; it sees only Model.start and Model.step."""

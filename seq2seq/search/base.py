@@ -1,0 +1,29 @@
+"""The interface of every search."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from seq2seq.models.base import Model
+from seq2seq.registry import Family
+
+
+@dataclass(frozen=True, slots=True)
+class Hypothesis:
+    """tokens: without bos and eos. log_probability: of the tokens and eos, in nats. score: what it was ranked by."""
+
+    tokens: list[int]
+    log_probability: float
+    score: float
+
+
+class Search(ABC):
+    """Finds outputs. Sees only Model.start and Model.step; a source's result does not depend on its neighbours."""
+
+    @abstractmethod
+    def __call__(self, model: Model, source: Tensor, mask: Tensor) -> list[list[Hypothesis]]:
+        """source (B,S), mask (B,S) -> for each source at least one hypothesis, best first."""
+
+
+searches: Family[Search] = Family("search", Search)

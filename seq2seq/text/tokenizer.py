@@ -1,0 +1,46 @@
+"""The interface of every tokenizer."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Self
+
+from seq2seq.registry import Family
+from seq2seq.text.vocab import Vocab
+
+
+class Tokenizer(ABC):
+    """One side's (or, where `shared`, both sides') text to token ids and back.
+
+    `encode` adds neither bos nor eos. `decode` leaves out pad, bos and eos and never returns a line break. A tokenizer
+    is trained once, stored in the run, and loaded from there ever after.
+    """
+
+    vocab: Vocab
+    shared: bool
+
+    @abstractmethod
+    def train(self, lines: Iterable[str]) -> None:
+        """Makes the vocabulary. Deterministic. Raises DataError where the lines hold no text."""
+
+    @abstractmethod
+    def encode(self, text: str) -> list[int]: ...
+
+    def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
+        """The same as `encode` for each, faster where the library can."""
+        return [self.encode(text) for text in texts]
+
+    @abstractmethod
+    def decode(self, ids: Sequence[int]) -> str: ...
+
+    @abstractmethod
+    def save(self, folder: Path) -> None:
+        """Writes into an existing empty folder."""
+
+    @classmethod
+    @abstractmethod
+    def load(cls, folder: Path) -> Self:
+        """Raises CheckpointError, naming the file, where the folder does not hold what `save` wrote."""
+
+
+tokenizers: Family[Tokenizer] = Family("tokenizer", Tokenizer)
