@@ -1,5 +1,7 @@
 """Faults that a user can cause, each with the exit status of the command that meets it."""
 
+import difflib
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 
@@ -40,3 +42,12 @@ class CheckpointError(UserError):
     """A checkpoint or a run directory that cannot be used."""
 
     exit_status = 4
+
+
+def suggest(word: str, choices: Iterable[str]) -> str:
+    """A did-you-mean, or what there is to choose from; empty where there is nothing."""
+    choices = sorted(choices)
+    close = difflib.get_close_matches(word, choices, n=1, cutoff=0.6)
+    if close:
+        return f"did you mean '{close[0]}'?"
+    return f"there are: {', '.join(choices)}" if choices else ""

@@ -38,11 +38,7 @@ class Batch:
 
 def pad(rows: Sequence[Sequence[int] | np.ndarray]) -> tuple[Tensor, Tensor]:
     """Rows of ids to (tokens (B,L), mask (B,L))."""
-    lengths = np.array([len(row) for row in rows])
-    tokens = np.full((len(rows), int(lengths.max())), Vocab.pad, dtype=np.int64)
-    for line, row in zip(tokens, rows, strict=True):
-        line[: len(row)] = row
-    mask = np.arange(tokens.shape[1]) < lengths[:, None]
+    tokens, mask = _pad(rows)
     return torch.from_numpy(tokens), torch.from_numpy(mask)
 
 
@@ -50,8 +46,27 @@ def make_batch(
     sources: Sequence[Sequence[int] | np.ndarray], targets: Sequence[Sequence[int] | np.ndarray], numbers: Sequence[int]
 ) -> Batch:
     """Ids without bos and eos to a batch."""
-    source, source_mask = pad([[*row, Vocab.eos] for row in sources])
-    target, target_mask = pad([[Vocab.bos, *row] for row in targets])
-    labels, _ = pad([[*row, Vocab.eos] for row in targets])
-    num_tokens = sum(len(row) + 1 for row in targets)
-    return Batch(source, source_mask, target, target_mask, labels, tuple(numbers), num_tokens)
+    source, source_mask = _pad(sources, extra=1)
+    labels, target_mask = _pad(targets, extra=1)
+    target = np.full_like(labels, Vocab.bos)
+    target[:, 1:] = labels[:, :-1]
+    for tokens, mask in ((source, source_mask), (labels, target_mask)):
+        tokens[np.arange(len(tokens)), mask.sum(axis=1) - 1] = Vocab.eos
+    return Batch(
+        source=torch.from_numpy(source),
+        source_mask=torch.from_numpy(source_mask),
+        target=torch.from_numpy(target),
+        target_mask=torch.from_numpy(target_mask),
+        labels=torch.from_numpy(labels),
+        numbers=tuple(numbers),
+        num_tokens=int(target_mask.sum()),
+    )
+
+
+def _pad(rows: Sequence[Sequence[int] | np.ndarray], extra: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """As `pad`; behind each row, `extra` places count as real, to be filled by the caller."""
+    lengths = np.fromiter(map(len, rows), np.int64, count=len(rows))[:, None]
+    places = np.arange(int(lengths.max()) + extra)
+    tokens = np.full((len(rows), len(places)), Vocab.pad, dtype=np.int64)
+    tokens[places < lengths] = np.concatenate(rows, dtype=np.int64, casting="unsafe")
+    return tokens, places < lengths + extra

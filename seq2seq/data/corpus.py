@@ -1,7 +1,7 @@
 """Where examples come from: a corpus has splits, a split is a restartable source of examples."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -44,6 +44,19 @@ class IndexedSource(Source):
         for number in range(first, len(self), shards):
             if number >= start:
                 yield self[number]
+
+
+class ListSource(IndexedSource):
+    """Examples in memory; example i has the number i."""
+
+    def __init__(self, examples: Sequence[Example]) -> None:
+        self.examples = examples
+
+    def __len__(self) -> int:
+        return len(self.examples)
+
+    def __getitem__(self, number: int) -> Example:
+        return self.examples[number]
 
 
 class Corpus(ABC):

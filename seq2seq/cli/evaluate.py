@@ -1,0 +1,153 @@
+"""seq2seq-evaluate: scores of a run's model on a split or on a pair of files."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+import time
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from seq2seq.cli.entry import run_command
+from seq2seq.cli.help import EVALUATE
+from seq2seq.errors import ConfigError, Problem
+from seq2seq.registry import PositiveInt
+
+if TYPE_CHECKING:
+    from seq2seq.data.corpus import Source
+    from seq2seq.pipeline import LoadedRun
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateOptions:
+    """What the command takes; `search` and `data` are laid over what the run stored."""
+
+    run: str
+    split: Literal["train", "validation", "test"] = "test"
+    source: str | None = None
+    target: str | None = None
+    checkpoint: str = "best"
+    tokenize: str | None = None
+    max_tokens: PositiveInt = 8192
+    device: str = "auto"
+    precision: Literal["auto", "fp32", "bf16"] = "fp32"
+    search: dict[str, Any] | None = None
+    data: dict[str, Any] | None = None
+    plugins: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        if (self.source is None) != (self.target is None):
+            raise ValueError("source and target are given together or not at all")
+
+    @property
+    def name(self) -> str:
+        """The folder below evaluation/: the split, or the name of the source file."""
+        return self.split if self.source is None else Path(self.source).name.removesuffix(".gz")
+
+
+def main() -> None:
+    """The entry point."""
+    run_command("seq2seq-evaluate", "evaluate", evaluate, EVALUATE)
+
+
+def evaluate(tree: dict[str, Any], command: list[str]) -> None:
+    from seq2seq.binding import bind
+    from seq2seq.pipeline import load_run
+    from seq2seq.training.checkpoint import write_replaced
+    from seq2seq.training.console import setup_logging
+
+    options = bind(EvaluateOptions, tree)
+    setup_logging(None)
+    changes = {key: tree[key] for key in ("search", "data", "plugins") if tree.get(key)}
+    loaded = load_run(
+        Path(options.run), options.checkpoint, changes, device=options.device, precision=options.precision
+    )
+    source = _source(loaded, options)
+    folder = loaded.run.evaluation / options.name
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "hypotheses.txt").open("a").close()
+    except OSError as error:
+        raise ConfigError(f"{folder}: cannot be written ({error.strerror})") from error
+    results, hypotheses = _measure(loaded, source, options)
+    write_replaced(folder / "hypotheses.txt", "".join(f"{line}\n" for line in hypotheses))
+    write_replaced(folder / "scores.json", json.dumps(results, indent=1, ensure_ascii=False) + "\n")
+    print(_table(results))
+    print(f"written to {folder}", file=sys.stderr)
+
+
+def _source(loaded: LoadedRun, options: EvaluateOptions) -> Source:
+    from seq2seq.data.text_files import TextFileSource
+
+    if options.source is not None and options.target is not None:
+        return TextFileSource([(Path(options.source), Path(options.target))])
+    source = loaded.config.data().split(options.split)
+    if source is None:
+        raise ConfigError(Problem(f"data.{options.split}", "the run has no such split; name files with source=, target="))
+    return source
+
+
+def _measure(loaded: LoadedRun, source: Source, options: EvaluateOptions) -> tuple[dict[str, Any], list[str]]:
+    """What scores.json holds, and the translations."""
+    from seq2seq.binding import to_plain
+    from seq2seq.metrics.scores import corpus_scores
+    from seq2seq.training.console import progress_bar
+    from seq2seq.training.evaluator import mean_loss
+
+    examples = list(source.read())
+    start = time.monotonic()
+    with progress_bar("translating", len(examples)) as advance:
+        found = loaded.translator(options.max_tokens).translate([e.source for e in examples], on_done=advance)
+    seconds = time.monotonic() - start
+    hypotheses = [translations[0].text for translations in found]
+    scores = corpus_scores(
+        hypotheses,
+        [example.target for example in examples],
+        target_language=loaded.config.data().target,
+        tokenize=options.tokenize,
+    )
+    loss = mean_loss(
+        loaded.model,
+        loaded.encode(source),
+        max_tokens=options.max_tokens,
+        device=loaded.device,
+        autocast=loaded.precision,
+    )
+    results: dict[str, Any] = {name: asdict(score) for name, score in scores.items()}
+    results |= {
+        "loss": loss,
+        "perplexity": math.exp(loss),
+        "sentences": len(examples),
+        "sentences_per_second": len(examples) / seconds,
+        "name": options.name,
+        "checkpoint": options.checkpoint,
+        "steps": [checkpoint.step for checkpoint in loaded.checkpoints],
+        "search": to_plain(loaded.config.search),
+    }
+    return results, hypotheses
+
+
+def _table(results: dict[str, Any]) -> str:
+    steps = ", ".join(f"{step:,}" for step in results["steps"])
+    lines = [
+        f"{results['name']}: {results['sentences']:,} sentences, checkpoint {results['checkpoint']} (step {steps})",
+        "",
+        "metric          score    95% interval",
+    ]
+    for name, label in (("bleu", "BLEU"), ("chrf", "chrF"), ("ter", "TER")):
+        score = results[name]
+        lines.append(f"{label:<12}{score['score']:9.2f}    {score['low']:.2f} to {score['high']:.2f}")
+    lines += [
+        f"{'loss':<12}{results['loss']:9.3f}    nats per token",
+        f"{'perplexity':<12}{results['perplexity']:9.2f}",
+        f"{'speed':<12}{results['sentences_per_second']:9.1f}    sentences/s",
+        "",
+        *(results[name]["signature"] for name in ("bleu", "chrf", "ter")),
+    ]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,83 @@
+"""What --help prints; made without importing torch, so that it is there at once."""
+
+import textwrap
+
+from seq2seq.cli.entry import config_folder, groups
+
+TRAIN = """\
+seq2seq-train: train a sequence-to-sequence model, or continue a run
+
+usage: seq2seq-train [GROUP=CHOICE ...] [KEY=VALUE ...]
+
+examples
+  seq2seq-train                            the embedded demo, about a minute
+  seq2seq-train model=transformer data=text_files data.source=en data.target=de \\
+                data.train=corpus/train data.validation=corpus/val run=runs/mine
+  seq2seq-train -m model=lstm_tiny,transformer_tiny optimizer.lr=1e-3,5e-4
+                                           a sweep: four runs
+"""
+
+TRAIN_END = """\
+keys that are often set
+  run=DIR                  the run directory; the same command again continues it
+  data.train=PREFIX        reads PREFIX.<data.source> and PREFIX.<data.target> (.gz too)
+  trainer.max_steps=N      trainer.max_tokens=N    trainer.validate_every=N
+  optimizer.lr=X           trainer.precision=bf16  trainer.device=cpu
+
+  seq2seq-train --cfg job                  every key with its value
+  seq2seq-train --config-dir DIR ...       your own YAML files beside the built-in ones
+"""
+
+EVALUATE = """\
+seq2seq-evaluate: how good a run's model is on a split, or on a pair of files
+
+usage: seq2seq-evaluate run=DIR [KEY=VALUE ...]
+
+examples
+  seq2seq-evaluate run=runs/mine                              the test split
+  seq2seq-evaluate run=runs/mine split=validation checkpoint=average
+  seq2seq-evaluate run=runs/mine source=news.en target=news.de search.beam_size=10
+
+keys
+  run=DIR              the run directory
+  split=NAME           train, validation or test (the default)
+  source=F target=F    a pair of files instead of a split
+  checkpoint=WHICH     best (the default), last, average, or a path
+  tokenize=NAME        BLEU's tokenizer; follows the target language by default
+  search.*, data.*     anything that should differ from what the run stored
+  max_tokens=N  device=D  precision=P
+
+Scores go to stdout and, with the translations, to DIR/evaluation/<split>/.
+"""
+
+TRANSLATE = """\
+seq2seq-translate: translate lines with a run's model
+
+usage: seq2seq-translate run=DIR [KEY=VALUE ...]
+
+examples
+  seq2seq-translate run=runs/mine input=in.txt output=out.txt
+  cat in.txt | seq2seq-translate run=runs/mine > out.txt
+  seq2seq-translate run=runs/mine input=in.txt search.beam_size=10 search.nbest=5
+
+keys
+  run=DIR              the run directory
+  input=FILE           default: stdin (line by line where a person types)
+  output=FILE          default: stdout
+  checkpoint=WHICH     best (the default), last, average, or a path
+  search.beam_size=N  search.length_penalty=X  search.max_length=N
+  search.nbest=N       N lines for each: number ||| translation ||| score
+  max_tokens=N  device=D  precision=P
+
+Exactly one line out for each line in, in the same order.
+"""
+
+
+def train_help() -> str:
+    """With the groups and the choices in each."""
+    lines = ["groups and their choices"]
+    for group, choices in groups([config_folder()]).items():
+        label = f"  {group}="
+        wrapped = textwrap.wrap(", ".join(choices), 76 - 18)
+        lines += [f"{label if i == 0 else '':<18}{text}" for i, text in enumerate(wrapped)]
+    return "\n".join([TRAIN, *lines, "", TRAIN_END.rstrip()])

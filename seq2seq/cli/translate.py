@@ -1,0 +1,148 @@
+"""seq2seq-translate: one line out for each line in, in order; files, pipes, or a person typing."""
+
+from __future__ import annotations
+
+import os
+import queue
+import stat
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, BinaryIO, Literal
+
+from seq2seq.cli.entry import run_command
+from seq2seq.cli.help import TRANSLATE
+from seq2seq.errors import ConfigError, DataError, Problem
+from seq2seq.registry import PositiveInt
+
+if TYPE_CHECKING:
+    from seq2seq.search.translator import Translation
+
+CHUNK = 8192  # lines that are sorted by length together
+PATIENCE = 0.1  # seconds without a new line after which the lines so far are translated
+
+
+@dataclass(frozen=True, kw_only=True)
+class TranslateOptions:
+    """What the command takes; `search` is laid over what the run stored."""
+
+    run: str
+    input: str | None = None
+    output: str | None = None
+    checkpoint: str = "best"
+    max_tokens: PositiveInt = 8192
+    device: str = "auto"
+    precision: Literal["auto", "fp32", "bf16"] = "fp32"
+    search: dict[str, Any] | None = None
+    plugins: list[str] = field(default_factory=list)
+
+
+def main() -> None:
+    """The entry point."""
+    run_command("seq2seq-translate", "translate", translate, TRANSLATE)
+
+
+def translate(tree: dict[str, Any], command: list[str]) -> None:
+    from seq2seq.binding import bind
+    from seq2seq.pipeline import load_run
+    from seq2seq.training.console import progress_bar, setup_logging
+
+    options = bind(TranslateOptions, tree)
+    setup_logging(None)
+    with ExitStack() as stack:
+        lines, following = _open_input(options.input, stack)  # before the model is loaded: a pipe fills meanwhile
+        output = _open_output(options, stack)
+        changes = {key: tree[key] for key in ("search", "plugins") if tree.get(key)}
+        loaded = load_run(
+            Path(options.run), options.checkpoint, changes, device=options.device, precision=options.precision
+        )
+        if options.output is not None and output.seekable():
+            output.truncate(0)  # only now: a fault up to here leaves an earlier output as it was
+        translator = loaded.translator(options.max_tokens)
+        nbest = loaded.config.search.options.get("nbest", 1) > 1
+        advance = stack.enter_context(progress_bar("translating", None))
+        done = 0
+        for chunk in chunks(lines, CHUNK, following):
+            found = translator.translate(chunk, first_line=done + 1, on_done=advance)
+            for number, translations in enumerate(found, start=done):
+                output.write(_format(number, translations, nbest).encode())
+            output.flush()
+            done += len(chunk)
+
+
+def _format(number: int, translations: list[Translation], nbest: bool) -> str:
+    if not nbest:
+        return f"{translations[0].text}\n"
+    return "".join(f"{number} ||| {t.text} ||| {t.score:.4f}\n" for t in translations)
+
+
+def _open_input(name: str | None, stack: ExitStack) -> tuple[Iterator[str], bool]:
+    """The lines, and whether they may come slowly."""
+    from seq2seq.data.lines import read_lines, read_stream
+
+    if name is None:
+        return read_stream(sys.stdin.buffer), not stat.S_ISREG(os.fstat(sys.stdin.fileno()).st_mode)
+    path = Path(name)
+    if not path.exists():
+        raise DataError(f"input={name}: no such file")
+    return read_lines(path), stat.S_ISFIFO(path.stat().st_mode)
+
+
+def _open_output(options: TranslateOptions, stack: ExitStack) -> IO[bytes] | BinaryIO:
+    if options.output is None:
+        return sys.stdout.buffer
+    output = Path(options.output)
+    if options.input is not None and output.exists() and output.samefile(options.input):
+        raise ConfigError(Problem("output", f"{output} is the input; name another file"))
+    try:
+        return stack.enter_context(output.open("ab"))
+    except OSError as error:
+        raise ConfigError(Problem("output", f"{output}: cannot be written ({error.strerror})")) from error
+
+
+def chunks(lines: Iterator[str], size: int, following: bool) -> Iterator[list[str]]:
+    """The lines in lists of `size`; where they may come slowly, what has come when nothing more comes for a moment."""
+    if not following:
+        chunk: list[str] = []
+        for line in lines:
+            chunk.append(line)
+            if len(chunk) == size:
+                yield chunk
+                chunk = []
+        if chunk:
+            yield chunk
+        return
+    arrived: queue.Queue[str | None | BaseException] = queue.Queue(maxsize=4 * size)
+    threading.Thread(target=_read_all, args=(lines, arrived.put), daemon=True).start()
+    ended = False
+    while not ended:
+        waiting = [arrived.get()]
+        while waiting[-1] is not None and not isinstance(waiting[-1], BaseException) and len(waiting) < size:
+            try:
+                waiting.append(arrived.get(timeout=PATIENCE))
+            except queue.Empty:
+                break
+        ended = waiting[-1] is None or isinstance(waiting[-1], BaseException)
+        complete = [line for line in waiting if isinstance(line, str)]
+        if complete:
+            yield complete
+        if isinstance(waiting[-1], BaseException):
+            raise waiting[-1]
+
+
+def _read_all(lines: Iterator[str], put: Callable[[str | None | BaseException], None]) -> None:
+    """In a thread: the lines, then None, or the fault that ended them."""
+    try:
+        for line in lines:
+            put(line)
+    except BaseException as error:  # told by the thread that translates, after the lines before it
+        put(error)
+    else:
+        put(None)
+
+
+if __name__ == "__main__":
+    main()

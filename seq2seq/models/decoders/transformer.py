@@ -1,0 +1,119 @@
+"""The Transformer decoder.
+
+B sources, N hypotheses (B x beam), T target length, S source length; D width, V vocabulary, H heads, K = D / H.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from math import sqrt
+from typing import cast
+
+from torch import Tensor, nn
+
+from seq2seq.models.base import Decoder, DecoderState, Memory, decoders
+from seq2seq.nn.attention import KeyValueCache, attendable, is_identity
+from seq2seq.nn.embedding import TokenEmbedding
+from seq2seq.nn.linear import Linear
+from seq2seq.nn.positions import Positions, make_positions
+from seq2seq.nn.transformer import Activation, LayerOptions, Norm, TransformerDecoderLayer
+from seq2seq.registry import PositiveInt, Probability
+from seq2seq.text.vocab import Vocab
+
+
+@dataclass(frozen=True)
+class TransformerDecoderState(DecoderState):
+    """cache: per hypothesis. memory: for each layer the keys and values of the sources, (B,2H,S,K); mask (B,1,1,S)."""
+
+    cache: KeyValueCache
+    memory: tuple[Tensor, ...]
+    mask: Tensor
+
+    def select(self, sources: Tensor) -> TransformerDecoderState:
+        memory = tuple(heads.index_select(0, sources) for heads in self.memory)
+        cache = self.cache.select(sources, num_sources=self.mask.size(0))
+        return TransformerDecoderState(cache, memory, self.mask.index_select(0, sources))
+
+    def reorder(self, hypotheses: Tensor) -> TransformerDecoderState:
+        if is_identity(hypotheses, num_rows=self.cache.buffer.size(1)):
+            return self
+        return replace(self, cache=self.cache.reorder(hypotheses))
+
+
+@decoders.register("transformer")
+class TransformerDecoder(Decoder):
+    """A stack of layers of causal self-attention and attention to the memory (Vaswani et al., 2017).
+
+    Options:
+        d_model: width of the embeddings and of every layer; may differ from the encoder's
+        num_layers: number of layers
+        num_heads: attention heads of a layer; must divide d_model
+        d_ff: inner width of the feed-forward sublayers
+        norm: where layers normalise: post, as in the paper, or pre, which trains more easily when deep
+        activation: between the two linear layers of a feed-forward sublayer: relu or gelu
+        positions: what is added to the embeddings: sinusoidal, or none
+        dropout: of the embeddings and of every sublayer's output
+        attention_dropout: of the attention weights
+        activation_dropout: after the activation in the feed-forward sublayers
+    """
+
+    def __init__(
+        self,
+        vocab: Vocab,
+        memory_dim: int,
+        *,
+        d_model: PositiveInt = 512,
+        num_layers: PositiveInt = 6,
+        num_heads: PositiveInt = 8,
+        d_ff: PositiveInt = 2048,
+        norm: Norm = "post",
+        activation: Activation = "relu",
+        positions: Positions = "sinusoidal",
+        dropout: Probability = 0.0,
+        attention_dropout: Probability = 0.0,
+        activation_dropout: Probability = 0.0,
+    ) -> None:
+        super().__init__()
+        options = LayerOptions(
+            d_model, num_heads, d_ff, norm, activation, dropout, attention_dropout, activation_dropout
+        )
+        self.embedding = TokenEmbedding(len(vocab), d_model, vocab.pad, scale=sqrt(d_model))
+        self.positions = make_positions(positions, d_model)
+        self.dropout = nn.Dropout(dropout)
+        self.layers = nn.ModuleList(TransformerDecoderLayer(options, memory_dim) for _ in range(num_layers))
+        self.norm = options.final_norm()
+        self.head = Linear(d_model, len(vocab), bias=False)
+
+    def forward(self, tokens: Tensor, mask: Tensor, memory: Memory) -> Tensor:
+        """tokens (B,T), mask (B,T), memory -> features (B,T,D).
+
+        The mask is not needed: padding is at the right, where causal attention does not look.
+        """
+        x = self.dropout(self.positions(self.embedding(tokens)))
+        memory_mask = attendable(memory.mask)
+        for layer, heads in zip(self.layers, self._memory_heads(memory), strict=True):
+            x = layer(x, heads, memory_mask)
+        features: Tensor = self.norm(x)
+        return features
+
+    def start(self, memory: Memory, max_length: int) -> TransformerDecoderState:
+        heads = self._memory_heads(memory)
+        cache = KeyValueCache.empty(len(heads), like=heads[0], capacity=min(max_length, 16))
+        return TransformerDecoderState(cache, heads, attendable(memory.mask))
+
+    def step(self, tokens: Tensor, state: DecoderState) -> tuple[Tensor, TransformerDecoderState]:
+        """tokens (N,) -> logits (N,V)."""
+        assert isinstance(state, TransformerDecoderState)
+        position = state.cache.length
+        cache = state.cache.longer()
+        x = self.positions(self.embedding(tokens[:, None]), start=position)  # (N,1,D)
+        x = self.dropout(x)
+        for layer, heads, past in zip(self.layers, state.memory, cache.buffer, strict=True):
+            x = layer(x, heads, state.mask, past, position)
+        logits: Tensor = self.head(self.norm(x).squeeze(1))
+        return logits, replace(state, cache=cache)
+
+    def _memory_heads(self, memory: Memory) -> tuple[Tensor, ...]:
+        """For each layer the heads of keys and values of the memory (B,2H,S,K)."""
+        layers = cast(list[TransformerDecoderLayer], self.layers)
+        return tuple(layer.cross_attention.heads(memory.states) for layer in layers)

@@ -1,0 +1,301 @@
+"""From a config to all that it names, put together: the training run, and a stored run made ready for use."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from seq2seq.config import RunConfig, read_run, stored_form
+from seq2seq.data.batch import Batch
+from seq2seq.data.corpus import ListSource, Source, Split
+from seq2seq.data.encoded import EncodedCorpus, encode_source
+from seq2seq.data.loader import Loader
+from seq2seq.errors import ConfigError, Problem
+from seq2seq.models.base import Model
+from seq2seq.search.base import Search
+from seq2seq.search.beam import Beam
+from seq2seq.search.translator import Translator
+from seq2seq.text.pair import TokenizerPair, load_pair, train_pair
+from seq2seq.text.vocab import Vocab
+from seq2seq.training.checkpoint import Checkpoint, CheckpointStore, load_weights
+from seq2seq.training.console import ConsoleReporter, progress_bar, setup_logging
+from seq2seq.training.evaluator import Validator
+from seq2seq.training.options import TrainerOptions
+from seq2seq.training.precision import Precision, autocast, resolve_device, resolve_precision
+from seq2seq.training.reporters import JsonLines, Reporter, TensorBoard
+from seq2seq.training.run_dir import RunDir, flatten
+from seq2seq.training.trainer import Trainer
+
+log = logging.getLogger(__name__)
+
+
+def check(config: RunConfig) -> None:
+    """Builds everything once, small and without data, so that a combination that cannot work is told before any work.
+
+    Raises ConfigError with every refusal.
+    """
+    toy = Vocab((*Vocab.special, "a", "b"))
+    other = toy if config.tokenizer.options["shared"] else Vocab((*Vocab.special, "c"))
+    options = config.trainer
+
+    def build_model() -> Model:
+        with torch.device("meta"):
+            return config.model(toy, other)
+
+    builders: list[Callable[[], object]] = [
+        build_model,
+        config.data,
+        config.tokenizer,
+        config.loss,
+        config.search,
+        partial(config.optimizer, [("weight", torch.nn.Parameter(torch.zeros(2, 3)))]),
+        partial(config.schedule, options.max_steps or 1_000_000_000),
+        lambda: resolve_precision(options.precision, resolve_device(options.device)),
+    ]
+    problems: list[Problem] = []
+    for build in builders:
+        try:
+            build()
+        except ConfigError as error:
+            problems += error.problems
+    if problems:
+        raise ConfigError(*problems)
+
+
+def train(config: RunConfig, path: Path, command: Sequence[str]) -> None:
+    """Starts or continues the run in `path`."""
+    check(config)
+    run = RunDir(path)
+    corpus = config.data()
+    splits: dict[Split, Source | None] = {name: corpus.split(name) for name in ("train", "validation", "test")}
+    if splits["train"] is None:
+        raise ConfigError(Problem("data.train", "is missing; it has to be given"))
+    with run.locked():
+        run.open_for_training(stored_form(config))
+        setup_logging(run.log)
+        run.record_start(command)
+        _prepare_and_train(config, run, splits["train"], splits["validation"])
+        log.info("the run is in %s; what to type next:", path)
+        if splits["test"] is not None:
+            log.info("  seq2seq-evaluate run=%s split=test", path)
+        log.info("  seq2seq-translate run=%s input=FILE output=FILE", path)
+
+
+def _prepare_and_train(config: RunConfig, run: RunDir, train_source: Source, validation: Source | None) -> None:
+    options = config.trainer
+    device = resolve_device(options.device)
+    precision = partial(autocast, device, resolve_precision(options.precision, device))
+    if options.num_threads is not None:
+        torch.set_num_threads(options.num_threads)
+    tokenizers = _tokenizers(config, run, train_source)
+    encoded = _encode(train_source, tokenizers, "encoding the training data", options.max_length)
+    loader = Loader(encoded, max_tokens=options.max_tokens, seed=options.seed)
+    torch.manual_seed(options.seed)
+    model = config.model(tokenizers.source.vocab, tokenizers.target.vocab).to(device)
+    steps = options.max_steps
+    if options.max_epochs is not None:
+        steps_by_epochs = math.ceil(options.max_epochs * loader.batches_per_epoch / options.accumulate)
+        steps = min(steps or steps_by_epochs, steps_by_epochs)
+    store = CheckpointStore(
+        run.checkpoints, metric=options.metric, keep_last=options.keep_last, keep_best=options.keep_best
+    )
+    with ExitStack() as stack:
+        console = ConsoleReporter(total_steps=steps)
+        stack.enter_context(closing(console))
+        trainer = Trainer(
+            model=model,
+            loss=config.loss(),
+            optimizer=config.optimizer(model.named_parameters()),
+            schedule=config.schedule(steps),
+            loader=loader,
+            validator=_validator(config, validation, model, tokenizers, device, precision),
+            checkpoints=store,
+            reporters=[console],
+            options=options,
+            device=device,
+            autocast=precision,
+            describe=partial(_describe, tokenizers),
+            on_step=console.progress,
+        )
+        _resume(trainer, store, model)
+        kept: list[Reporter] = [
+            JsonLines(run.metrics, resume_step=trainer.progress.step),
+            TensorBoard(run.tensorboard, resume_step=trainer.progress.step),
+        ]
+        for reporter in kept:
+            stack.enter_context(closing(reporter))
+        trainer.reporters = [console, *kept]
+        _announce(config, encoded, loader, model, device, trainer)
+        progress = trainer.train()
+        best = store.best(1)
+        metrics = dict(best[0].metrics) if best else progress.metrics
+        hyperparameters = {
+            key: value if isinstance(value, str | int | float | bool) else str(value)
+            for key, value in flatten(stored_form(config)).items()
+        }
+        for reporter in trainer.reporters:
+            reporter.finish(hyperparameters, {f"best/{name}": value for name, value in metrics.items()})
+    if best:
+        found = "  ".join(f"{name} {value:.2f}" for name, value in metrics.items())
+        log.info("trained %s steps; the best validation, at step %s: %s", f"{progress.step:,}", f"{best[0].step:,}", found)
+    else:
+        log.info("trained %s steps", f"{progress.step:,}")
+
+
+def _resume(trainer: Trainer, store: CheckpointStore, model: Model) -> None:
+    newest = store.newest(log.warning)
+    if newest is not None:
+        checkpoint, state = newest
+        load_weights(model, checkpoint)
+        trainer.load_state_dict(state)
+        log.info("continuing at step %s", f"{checkpoint.step:,}")
+
+
+def _announce(
+    config: RunConfig, encoded: EncodedCorpus, loader: Loader, model: Model, device: torch.device, trainer: Trainer
+) -> None:
+    options = config.trainer
+    number = sum(parameter.numel() for parameter in model.parameters())
+    used = resolve_precision(options.precision, device)
+    left_out = {
+        "an empty side": encoded.dropped_empty,
+        f"more than trainer.max_length={options.max_length} tokens": encoded.dropped_long,
+    }
+    told = "; ".join(f"{count:,} with {why} left out" for why, count in left_out.items() if count)
+    log.info("data: %s training pairs%s", f"{len(encoded):,}", f" ({told})" if told else "")
+    log.info("model: %s, %s parameters, %s on %s", config.model.name, f"{number:,}", used, device)
+    log.info("batches: %s in an epoch, of at most %s tokens", f"{loader.batches_per_epoch:,}", f"{options.max_tokens:,}")
+    if trainer.validator is None:
+        told = "no validation data: no scores, no best checkpoint"
+        log.warning("%s%s", told, ", and trainer.patience has no effect" if options.patience else "")
+
+
+def _tokenizers(config: RunConfig, run: RunDir, source: Source) -> TokenizerPair:
+    """Those of the run, trained on the training data where there are none yet."""
+    if run.tokenizer.is_dir():
+        return load_pair(config.tokenizer.component, run.tokenizer)
+    log.info("training the tokenizer (%s)", config.tokenizer.name)
+    pair = train_pair(
+        config.tokenizer,
+        lambda: (example.source for example in source.read()),
+        lambda: (example.target for example in source.read()),
+    )
+    pair.save(run.tokenizer)
+    sizes = dict.fromkeys([len(pair.source.vocab), len(pair.target.vocab)])
+    log.info("tokenizer: %s tokens", " and ".join(f"{size:,}" for size in sizes))
+    return pair
+
+
+def _encode(source: Source, tokenizers: TokenizerPair, title: str, max_length: int | None) -> EncodedCorpus:
+    with progress_bar(title, None) as advance:
+        return encode_source(
+            source, tokenizers.source, tokenizers.target, max_length=max_length, progress=advance
+        )
+
+
+def _validator(
+    config: RunConfig,
+    source: Source | None,
+    model: Model,
+    tokenizers: TokenizerPair,
+    device: torch.device,
+    precision: Callable[[], Any],
+) -> Validator | None:
+    if source is None:
+        return None
+    options = config.trainer
+    examples = list(islice(source.read(), options.validation_examples))
+    search = Beam(beam_size=options.validation_beam_size)
+    return Validator(
+        model=model,
+        corpus=_encode(ListSource(examples), tokenizers, "encoding the validation data", None),
+        examples=examples,
+        translator=_translator(options, model, tokenizers, search, options.max_tokens, device, precision),
+        target_language=config.data().target,
+        max_tokens=options.max_tokens,
+        device=device,
+        autocast=precision,
+    )
+
+
+def _translator(
+    options: TrainerOptions,
+    model: Model,
+    tokenizers: TokenizerPair,
+    search: Search,
+    max_tokens: int,
+    device: torch.device,
+    precision: Callable[[], Any],
+) -> Translator:
+    return Translator(
+        model,
+        tokenizers.source,
+        tokenizers.target,
+        search,
+        max_tokens=max_tokens,
+        max_length=options.max_length,
+        device=device,
+        precision_context=precision,
+    )
+
+
+def _describe(tokenizers: TokenizerPair, batch: Batch) -> str:
+    lines = [f"a batch of {len(batch.numbers)} pairs; the first of them:"]
+    for row, number in enumerate(batch.numbers[:3]):
+        source = tokenizers.source.decode(batch.source[row].tolist())
+        target = tokenizers.target.decode(batch.target[row].tolist())
+        lines.append(f"  line {number + 1}: {source} ||| {target}")
+    return "\n".join(lines)
+
+
+@dataclass(frozen=True)
+class LoadedRun:
+    """A stored run, its model filled with the chosen weights, ready to translate and to be measured."""
+
+    config: RunConfig
+    run: RunDir
+    model: Model
+    tokenizers: TokenizerPair
+    checkpoints: list[Checkpoint]
+    device: torch.device
+    precision: Callable[[], Any]
+
+    def translator(self, max_tokens: int) -> Translator:
+        search = self.config.search()
+        return _translator(
+            self.config.trainer, self.model, self.tokenizers, search, max_tokens, self.device, self.precision
+        )
+
+    def encode(self, source: Source) -> EncodedCorpus:
+        return _encode(source, self.tokenizers, "encoding", None)
+
+
+def load_run(
+    path: Path, checkpoint: str, changes: Mapping[str, Any], *, device: str, precision: Precision
+) -> LoadedRun:
+    """Everything that is needed lies in the run directory. Raises CheckpointError, ConfigError for wrong changes."""
+    run = RunDir(path)
+    config = read_run(run, changes)
+    used_device = resolve_device(device)
+    used_precision = resolve_precision(precision, used_device)
+    tokenizers = load_pair(config.tokenizer.component, run.tokenizer)
+    model = config.model(tokenizers.source.vocab, tokenizers.target.vocab)
+    options = config.trainer
+    store = CheckpointStore(
+        run.checkpoints, metric=options.metric, keep_last=options.keep_last, keep_best=options.keep_best
+    )
+    chosen = store.choose(checkpoint, average=options.average, average_of=options.average_of)
+    load_weights(model, *chosen)
+    model.to(used_device).eval()
+    return LoadedRun(
+        config, run, model, tokenizers, chosen, used_device, partial(autocast, used_device, used_precision)
+    )

@@ -1,0 +1,32 @@
+"""Loads the modules that register components: the project's own, and those of plugins."""
+
+import importlib
+import pkgutil
+from collections.abc import Iterable
+from importlib.metadata import entry_points
+
+import seq2seq
+from seq2seq.errors import ConfigError, Problem
+
+ROOMS = ("text", "data", "models", "training", "search")
+
+
+def load_components(plugins: Iterable[str] = ()) -> None:
+    """Imports every module that registers a component: of this package, of the entry-point group `seq2seq.plugins`, and
+    the named ones. Raises ConfigError for a plugin that cannot be imported.
+    """
+    for room in ROOMS:
+        package = importlib.import_module(f"{seq2seq.__name__}.{room}")
+        for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+            importlib.import_module(module.name)
+    for entry in entry_points(group="seq2seq.plugins"):
+        _load(f"the installed plugin '{entry.name}'", entry.value.partition(":")[0])
+    for plugin in plugins:
+        _load("plugins", plugin)
+
+
+def _load(path: str, module: str) -> None:
+    try:
+        importlib.import_module(module)
+    except Exception as error:  # a plugin is somebody else's code: whatever it raises is told, with its name
+        raise ConfigError(Problem(path, f"cannot import '{module}': {type(error).__name__}: {error}")) from error

@@ -1,0 +1,23 @@
+"""Greedy search."""
+
+from torch import Tensor
+
+from seq2seq.models.base import Model
+from seq2seq.registry import PositiveInt
+from seq2seq.search.base import Hypothesis, Search, searches
+from seq2seq.search.beam import Beam
+
+
+@searches.register("greedy")
+class Greedy(Search):
+    """Takes the most probable token at each step: a beam of one hypothesis, whose states are never reordered.
+
+    Options:
+        max_length: longest output in tokens; null means 2 x source tokens + 10
+    """
+
+    def __init__(self, *, max_length: PositiveInt | None = None) -> None:
+        self._beam = Beam(beam_size=1, max_length=max_length)
+
+    def __call__(self, model: Model, source: Tensor, mask: Tensor) -> list[list[Hypothesis]]:
+        return self._beam(model, source, mask)

@@ -1,0 +1,89 @@
+"""The tokenizers of a run: one for the source and one for the target, or one for both."""
+
+import os
+import shutil
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+
+from seq2seq.errors import CheckpointError, ConfigError, DataError, Problem
+from seq2seq.registry import Factory
+from seq2seq.text.tokenizer import Tokenizer
+
+Lines = Callable[[], Iterable[str]]
+
+
+@dataclass(frozen=True)
+class TokenizerPair:
+    """The same object twice where the tokenizer is shared."""
+
+    source: Tokenizer
+    target: Tokenizer
+
+    def save(self, folder: Path) -> None:
+        """Writes folder/shared, or folder/source and folder/target: all of it or, if the process is killed, nothing.
+
+        The folder must not exist yet, or be empty; otherwise OSError. What a killed process left is cleared away.
+        """
+        parts = {"source": self.source, "target": self.target}
+        if self.source is self.target:
+            parts = {"shared": self.source}
+        partial = folder.with_name(f"{folder.name}.partial")
+        shutil.rmtree(partial, ignore_errors=True)
+        for name, tokenizer in parts.items():
+            (partial / name).mkdir(parents=True)
+            tokenizer.save(partial / name)
+        for path in (*partial.rglob("*"), partial):
+            _flush(path)
+        partial.replace(folder)
+        _flush(folder.parent)
+
+
+def train_pair(factory: Factory[Tokenizer], source_lines: Lines, target_lines: Lines) -> TokenizerPair:
+    """A shared tokenizer is trained on both sides, the source first; separate ones on their own side each.
+
+    Raises DataError, naming the side, where there is no text; ConfigError where the options do not fit the text.
+    """
+    source = factory()
+    if source.shared:
+        _train(source, chain(source_lines(), target_lines()), "shared", factory.path)
+        return TokenizerPair(source, source)
+    target = factory()
+    _train(source, source_lines(), "source", factory.path)
+    _train(target, target_lines(), "target", factory.path)
+    return TokenizerPair(source, target)
+
+
+def load_pair(cls: type[Tokenizer], folder: Path) -> TokenizerPair:
+    """Raises CheckpointError, naming the file or folder, where anything is missing or damaged."""
+    if (folder / "shared").is_dir():
+        shared = cls.load(folder / "shared")
+        return TokenizerPair(shared, shared)
+    for part in (folder, folder / "source", folder / "target"):
+        if not part.is_dir():
+            raise CheckpointError(f"{part}: the tokenizer's folder is missing")
+    return TokenizerPair(cls.load(folder / "source"), cls.load(folder / "target"))
+
+
+def _train(tokenizer: Tokenizer, lines: Iterable[str], side: str, path: str) -> None:
+    try:
+        tokenizer.train(lines)
+    except DataError as error:
+        raise DataError(f"{side} tokenizer: {error}") from error
+    except ConfigError as error:
+        raise ConfigError(*(_place(problem, path) for problem in error.problems)) from error
+
+
+def _place(problem: Problem, path: str) -> Problem:
+    """The tokenizer knows its option's name; the factory knows where in the config its options are."""
+    return Problem(".".join(filter(None, (path, problem.path))), problem.message)
+
+
+def _flush(path: Path) -> None:
+    """Puts a file, or a folder's list of names, safely on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,180 @@
+"""Subwords by the SentencePiece library."""
+
+import hashlib
+import io
+import random
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from annotated_types import Ge, Le
+
+from seq2seq.errors import ConfigError, DataError, Problem
+from seq2seq.registry import PositiveInt
+from seq2seq.text.decoding import UNKNOWN, audible, one_line
+from seq2seq.text.storage import damaged, read_bytes, read_json, write_json
+from seq2seq.text.tokenizer import Tokenizer, tokenizers
+from seq2seq.text.vocab import Vocab
+
+_MODEL_FILE = "tokenizer.model"
+_ABOUT_FILE = "tokenizer.json"
+_MAX_PIECE_LENGTH = 1000  # characters; the time that unigram needs grows with the square of a line's length
+_NUM_THREADS = 16  # fixed, not the machine's: the sums of the unigram training, and so the pieces, depend on it
+_NUM_BYTES = 256
+
+
+@tokenizers.register("sentencepiece")
+class SentencePieceTokenizer(Tokenizer):
+    """Subwords learned from the training lines (Kudo and Richardson 2018, https://aclanthology.org/D18-2012).
+
+    Spaces at the ends are dropped and several in a row become one; U+2581, which marks spaces inside the library, is
+    read as a space. With `byte_fallback` and the normalization `identity` nothing else is lost: tabs, control
+    characters, combining marks and emoji come back as they were. Half a surrogate pair, which UTF-8 cannot hold,
+    becomes a question mark.
+
+    A small corpus gives fewer pieces than `vocab_size`.
+
+    Options:
+        shared: one vocabulary for source and target, trained on both
+        model_type: how pieces are learned, unigram or bpe
+        vocab_size: number of pieces, with the 4 special tokens and the 256 bytes of byte_fallback
+        character_coverage: part of all characters that get a piece each, 0.98 to 1; the rest is rare
+        byte_fallback: spell characters that have no piece with bytes; otherwise they are unk
+        normalization: identity keeps text as it is; nfkc and nmt_nfkc unify variants of characters
+        max_training_lines: train on an evenly drawn sample of so many lines where there are more
+    """
+
+    def __init__(
+        self,
+        *,
+        shared: bool = True,
+        model_type: Literal["unigram", "bpe"] = "unigram",
+        vocab_size: PositiveInt = 8000,
+        character_coverage: Annotated[float, Ge(0.98), Le(1)] = 1.0,
+        byte_fallback: bool = True,
+        normalization: Literal["identity", "nfkc", "nmt_nfkc"] = "identity",
+        max_training_lines: PositiveInt = 2_000_000,
+    ) -> None:
+        fixed = len(Vocab.special) + (_NUM_BYTES if byte_fallback else 0)
+        if vocab_size <= fixed:
+            reason = "special tokens and the bytes of byte_fallback" if byte_fallback else "special tokens"
+            raise ValueError(f"vocab_size must be more than {fixed}, the {reason}, not {vocab_size}")
+        self.shared = shared
+        self.model_type = model_type
+        self.vocab_size = vocab_size
+        self.character_coverage = character_coverage
+        self.byte_fallback = byte_fallback
+        self.normalization = normalization
+        self.max_training_lines = max_training_lines
+
+    def train(self, lines: Iterable[str]) -> None:
+        """Raises ConfigError where vocab_size is too small for the characters of the lines."""
+        from sentencepiece import SentencePieceTrainer
+
+        texts = sample(filter(str.strip, lines), self.max_training_lines)
+        model = io.BytesIO()
+        try:
+            SentencePieceTrainer.train(
+                sentence_iterator=_training_pieces(texts),
+                model_writer=model,
+                model_type=self.model_type,
+                vocab_size=self.vocab_size,
+                hard_vocab_limit=False,
+                character_coverage=self.character_coverage,
+                byte_fallback=self.byte_fallback,
+                normalization_rule_name=self.normalization,
+                num_threads=_NUM_THREADS,
+                pad_id=Vocab.pad,
+                unk_id=Vocab.unk,
+                bos_id=Vocab.bos,
+                eos_id=Vocab.eos,
+                pad_piece=Vocab.special[Vocab.pad],
+                unk_piece=Vocab.special[Vocab.unk],
+                bos_piece=Vocab.special[Vocab.bos],
+                eos_piece=Vocab.special[Vocab.eos],
+                unk_surface=UNKNOWN,
+                minloglevel=4,  # silent; faults come as exceptions
+            )
+        except (RuntimeError, OSError) as error:
+            raise self._explain(str(error)) from error
+        self._use(model.getvalue())
+
+    def _explain(self, message: str) -> ConfigError | DataError:
+        """A fault of the library in the user's terms."""
+        if small := re.search(r"Vocabulary size is smaller than required_chars\. \d+ vs (\d+)", message):
+            needed = "the special tokens, bytes and characters of the training lines are"
+            advice = f"{self.vocab_size} is too small: {needed} {small[1]}; raise it, or lower character_coverage"
+            return ConfigError(Problem("vocab_size", advice))
+        if "sentences_.empty" in message or "all_chars_count" in message:
+            return DataError("the training lines hold no text")
+        return DataError(f"sentencepiece cannot learn from the training lines: {message.strip()}")
+
+    def _use(self, model: bytes) -> None:
+        from sentencepiece import SentencePieceProcessor
+
+        self._processor: Any = SentencePieceProcessor(model_proto=model)
+        self.vocab = Vocab(tuple(map(self._processor.id_to_piece, range(len(self._processor)))))
+
+    def encode(self, text: str) -> list[int]:
+        ids: list[int] = self._processor.encode(_utf8(text))
+        return ids
+
+    def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
+        ids: list[list[int]] = self._processor.encode(list(map(_utf8, texts)))
+        return ids
+
+    def decode(self, ids: Sequence[int]) -> str:
+        return one_line(self._processor.decode(audible(ids)))
+
+    def save(self, folder: Path) -> None:
+        model = self._processor.serialized_model_proto()
+        (folder / _MODEL_FILE).write_bytes(model)
+        write_json(folder / _ABOUT_FILE, {"shared": self.shared, "sha256": hashlib.sha256(model).hexdigest()})
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        about = read_json(folder / _ABOUT_FILE)
+        if not isinstance(about.get("shared"), bool) or "sha256" not in about:
+            raise damaged(folder / _ABOUT_FILE)
+        model = read_bytes(folder / _MODEL_FILE)
+        # The hash, because a file that was cut between two pieces is still a model for the library.
+        if hashlib.sha256(model).hexdigest() != about["sha256"]:
+            raise damaged(folder / _MODEL_FILE)
+        tokenizer = cls(shared=about["shared"])
+        try:
+            tokenizer._use(model)
+        except (RuntimeError, ValueError, OSError) as error:
+            raise damaged(folder / _MODEL_FILE) from error
+        return tokenizer
+
+
+def sample(lines: Iterable[str], size: int) -> list[str]:
+    """Each line with the same chance, the same ones at every call; all, in order, where there are no more."""
+    generator = random.Random(0)
+    kept: list[str] = []
+    for number, line in enumerate(lines):
+        if number < size:
+            kept.append(line)
+        elif (place := generator.randrange(number + 1)) < size:
+            kept[place] = line
+    return kept
+
+
+def _training_pieces(lines: Iterable[str]) -> Iterator[bytes]:
+    """The lines as the library takes them: long ones cut, at a space where there is one, since it would skip them."""
+    for line in lines:
+        # U+2585 is the library's private mark: it skips, without a word, any line that holds one.
+        line = line.replace("\u2585", " ")
+        start = 0
+        while len(line) - start > _MAX_PIECE_LENGTH:
+            space = line.rfind(" ", start + 1, start + _MAX_PIECE_LENGTH)
+            end = space if space > 0 else start + _MAX_PIECE_LENGTH
+            yield _utf8(line[start:end])
+            start = end
+        yield _utf8(line[start:])
+
+
+def _utf8(text: str) -> bytes:
+    # U+2581 stands for a space inside the library; as a space, several in a row become one like any others.
+    return text.replace("\u2581", " ").encode("utf-8", errors="replace")

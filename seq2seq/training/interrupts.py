@@ -1,0 +1,45 @@
+"""Ctrl-C and SIGTERM: finish the step, save, exit; the second Ctrl-C exits at once."""
+
+from __future__ import annotations
+
+import os
+import signal
+from types import FrameType, TracebackType
+from typing import Self
+
+from seq2seq.errors import UserError
+
+
+class Stopped(UserError):
+    """Training was stopped by a signal after saving. exit_status: 128 + the signal's number, as shells count."""
+
+    def __init__(self, message: str, signal_number: int) -> None:
+        super().__init__(message)
+        self.exit_status = 128 + signal_number
+
+
+class Interrupts:
+    """Within `with`, SIGINT and SIGTERM only set `received`; a second one ends the process at once."""
+
+    def __init__(self) -> None:
+        self.received: int | None = None
+        self._before: dict[int, object] = {}
+
+    def __enter__(self) -> Self:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._before[number] = signal.signal(number, self._receive)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)  # type: ignore[arg-type]
+
+    def __bool__(self) -> bool:
+        return self.received is not None
+
+    def _receive(self, number: int, frame: FrameType | None) -> None:
+        if self.received is not None:
+            os._exit(128 + number)
+        self.received = number
+        # os.write is safe where print may not be: the signal can arrive in the middle of a write to stderr.
+        os.write(2, b"\nstopping: finishing this step and saving (again to exit at once without saving)\n")

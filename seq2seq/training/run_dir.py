@@ -1,0 +1,158 @@
+"""The run directory: all that a run is, complete for use on another machine.
+
+config.yaml  command.txt  environment.json  train.log  metrics.jsonl  tensorboard/  tokenizer/  checkpoints/  evaluation/
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import platform
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from seq2seq.errors import CheckpointError, ConfigError, Problem
+from seq2seq.training.checkpoint import write_replaced
+
+GROWING = ("trainer.max_steps", "trainer.max_epochs")  # limits, which a later start may raise
+FREE = (  # what changes neither the weights nor which checkpoint is the best
+    "trainer.log_every",
+    "trainer.device",
+    "trainer.num_threads",
+    "trainer.keep_last",
+    "trainer.keep_best",
+    "trainer.average",
+    "trainer.average_of",
+    "trainer.samples",
+)
+PACKAGES = ("torch", "numpy", "hydra-core", "sentencepiece", "sacrebleu", "datasets", "safetensors", "pydantic")
+
+
+class RunDir:
+    """Paths inside a run directory."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.config = path / "config.yaml"
+        self.log = path / "train.log"
+        self.metrics = path / "metrics.jsonl"
+        self.tensorboard = path / "tensorboard"
+        self.tokenizer = path / "tokenizer"
+        self.checkpoints = path / "checkpoints"
+        self.evaluation = path / "evaluation"
+
+    def read_config(self) -> dict[str, Any]:
+        """The stored config. Raises CheckpointError where this is no run directory or its config is broken."""
+        if not self.path.is_dir():
+            raise CheckpointError(f"{self.path}: no such run directory{_nearby_runs(self.path)}")
+        try:
+            stored = yaml.safe_load(self.config.read_text(encoding="utf-8"))
+        except FileNotFoundError as error:
+            raise CheckpointError(f"{self.path}: not a run directory (it has no config.yaml)") from error
+        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            raise CheckpointError(f"{self.config}: cannot be read ({str(error).splitlines()[0]})") from error
+        if not isinstance(stored, dict) or stored.pop("format", None) != 1:
+            raise CheckpointError(f"{self.config}: should begin with 'format: 1'; not a config that this version stored")
+        return stored
+
+    def open_for_training(self, config: Mapping[str, Any]) -> None:
+        """Stores the config in a new run; compares it with the one of a run that is there.
+
+        Raises ConfigError with every key that differs, CheckpointError where the folder is something else than a run.
+        """
+        if self.config.exists():
+            _compare(self.path, self.read_config(), config)
+        elif self.path.is_dir() and any(entry.name != ".lock" for entry in self.path.iterdir()):
+            raise CheckpointError(f"{self.path}: is not empty and not a run; name another folder with run=...")
+        self.path.mkdir(parents=True, exist_ok=True)
+        text = yaml.safe_dump({"format": 1, **config}, sort_keys=False, allow_unicode=True, width=120)
+        write_replaced(self.config, text)
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keeps a second training process out of the run. Raises CheckpointError where one is at work."""
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            file = (self.path / ".lock").open("w")
+        except OSError as error:
+            raise CheckpointError(f"{self.path}: cannot be written ({error.strerror})") from error
+        with file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                raise CheckpointError(f"{self.path}: another process is training in this run") from error
+            yield
+
+    def record_start(self, command: Sequence[str]) -> None:
+        """Adds the command line to command.txt and writes what it runs on to environment.json."""
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        with (self.path / "command.txt").open("a", encoding="utf-8") as file:
+            file.write(f"{now}  {shlex.join(command)}\n")
+        environment = {
+            "python": platform.python_version(),
+            "platform": platform.platform(),
+            "cpus": os.cpu_count(),
+            "threads": torch.get_num_threads(),
+            "gpus": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
+            "packages": {name: _version(name) for name in ("seq2seq", *PACKAGES)},
+        }
+        write_replaced(self.path / "environment.json", json.dumps(environment, indent=1) + "\n")
+
+
+def _compare(path: Path, stored: Mapping[str, Any], given: Mapping[str, Any]) -> None:
+    old, new = flatten(stored), flatten(given)
+    problems = []
+    for key in sorted(old.keys() | new.keys()):
+        before, after = old.get(key), new.get(key)
+        if before == after or key in FREE:
+            continue
+        if key in GROWING:
+            if after is None or (before is not None and after > before):
+                continue
+            problems.append(Problem(key, f"was {before} and may grow, but is {after}"))
+        else:
+            problems.append(Problem(key, f"was {_show(before)}, but is {_show(after)}"))
+    if problems:
+        advice = f"the run {path} was started with another config; train the changed one in another run (run=...)"
+        raise ConfigError(advice, *problems)
+
+
+def flatten(tree: Mapping[str, Any], path: str = "") -> dict[str, Any]:
+    """Nested mappings to dotted keys."""
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        name = f"{path}.{key}" if path else str(key)
+        if isinstance(value, Mapping):
+            flat |= flatten(value, name)
+        else:
+            flat[name] = value
+    return flat
+
+
+def _show(value: Any) -> str:
+    return "absent" if value is None else str(value)
+
+
+def _nearby_runs(path: Path) -> str:
+    if not path.parent.is_dir():
+        return ""
+    runs = sorted(entry.name for entry in path.parent.iterdir() if (entry / "config.yaml").exists())
+    return f"; in {path.parent} there are: {', '.join(runs[:8])}" if runs else ""
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+

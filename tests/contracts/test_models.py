@@ -1,0 +1,345 @@
+"""What every encoder and every decoder promises, for all that are registered.
+
+Every component is tried with its defaults, and once more for each other choice of each of its options.
+"""
+
+import importlib
+import inspect
+import pkgutil
+from dataclasses import dataclass
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import seq2seq.models.decoders
+import seq2seq.models.encoders
+from seq2seq.data.batch import Batch
+from seq2seq.models.base import DecoderState, decoders, encoders
+from seq2seq.models.encoder_decoder import EncoderDecoder
+from seq2seq.registry import Factory
+from seq2seq.text.vocab import Vocab
+
+for package in (seq2seq.models.encoders, seq2seq.models.decoders):
+    for found in pkgutil.iter_modules(package.__path__, package.__name__ + "."):
+        importlib.import_module(found.name)
+
+SOURCE_VOCAB = Vocab((*Vocab.special, *(f"s{i}" for i in range(15))))
+TARGET_VOCAB = Vocab((*Vocab.special, *(f"t{i}" for i in range(19))))
+
+# Small values for options of these names. The decoder is wider than the encoder unless a choice forbids it.
+ENCODER_SIZES = {"d_model": 12, "num_layers": 2, "num_heads": 3, "d_ff": 20}
+DECODER_SIZES = {"d_model": 16, "num_layers": 3, "num_heads": 4, "d_ff": 28}
+NEEDED: dict[Any, dict[str, Any]] = {"dot": {"d_model": ENCODER_SIZES["d_model"]}}
+
+B, BEAM, S, T = 3, 2, 5, 7
+LENGTHS = torch.tensor([5, 2, 4])
+
+
+def choices(component: type, sizes: dict[str, int]) -> list[dict[str, Any]]:
+    """The small options, then the same with each other choice of each Literal and bool."""
+    signature = inspect.signature(component).parameters
+    hints = get_type_hints(component.__init__, include_extras=False)
+    base = {name: size for name, size in sizes.items() if name in signature}
+    result = [base]
+    for name, parameter in signature.items():
+        hint = hints[name]
+        values = get_args(hint) if get_origin(hint) is Literal else (True, False) if hint is bool else ()
+        result += [{**base, name: value, **NEEDED.get(value, {})} for value in values if value != parameter.default]
+    return result
+
+
+@dataclass(frozen=True)
+class Pair:
+    encoder: str
+    encoder_options: dict[str, Any]
+    decoder: str
+    decoder_options: dict[str, Any]
+
+    def __str__(self) -> str:
+        def text(name: str, options: dict[str, Any]) -> str:
+            return "_".join([name, *(f"{k}={v}" for k, v in options.items() if k not in ENCODER_SIZES)])
+
+        return f"{text(self.encoder, self.encoder_options)}-{text(self.decoder, self.decoder_options)}"
+
+    def build(self, dropout: float = 0.0, seed: int = 11) -> EncoderDecoder:
+        torch.manual_seed(seed)
+        encoder = {**self.encoder_options, "dropout": dropout}
+        decoder = {**self.decoder_options, "dropout": dropout}
+        return EncoderDecoder(
+            SOURCE_VOCAB,
+            TARGET_VOCAB,
+            encoder=Factory(encoders.components[self.encoder], self.encoder, encoder),
+            decoder=Factory(decoders.components[self.decoder], self.decoder, decoder),
+        )
+
+
+def pairs() -> list[Pair]:
+    """All encoders with all decoders as they are; the other choices with the first of the other kind."""
+    all_encoders = [(name, choices(c, ENCODER_SIZES)) for name, c in sorted(encoders.components.items())]
+    all_decoders = [(name, choices(c, DECODER_SIZES)) for name, c in sorted(decoders.components.items())]
+    result = [Pair(e, e_all[0], d, d_all[0]) for e, e_all in all_encoders for d, d_all in all_decoders]
+    first_encoder, first_decoder = ((name, variants[0]) for name, variants in (all_encoders[0], all_decoders[0]))
+    for name, variants in all_encoders:
+        result += [Pair(name, options, *first_decoder) for options in variants[1:]]
+    for name, variants in all_decoders:
+        result += [Pair(*first_encoder, name, options) for options in variants[1:]]
+    return result
+
+
+every_pair = pytest.mark.parametrize("pair", pairs(), ids=str)
+
+
+@pytest.fixture
+def source() -> tuple[Tensor, Tensor]:
+    """Ids (B,S) and mask, padded at the right."""
+    mask = torch.arange(S) < LENGTHS[:, None]
+    generator = torch.Generator().manual_seed(5)
+    return torch.randint(4, len(SOURCE_VOCAB), (B, S), generator=generator) * mask, mask
+
+
+@pytest.fixture
+def target() -> Tensor:
+    """Ids (B,T), beginning with bos, without padding."""
+    tokens = torch.randint(4, len(TARGET_VOCAB), (B, T), generator=torch.Generator().manual_seed(6))
+    tokens[:, 0] = Vocab.bos
+    return tokens
+
+
+def make_batch(source: tuple[Tensor, Tensor], target: Tensor, mask: Tensor | None = None) -> Batch:
+    mask = torch.ones_like(target, dtype=torch.bool) if mask is None else mask
+    labels = target.roll(-1, dims=1)
+    return Batch(*source, target, mask, labels, tuple(range(len(target))), int(mask.sum()))
+
+
+def forced(model: EncoderDecoder, source: tuple[Tensor, Tensor], target: Tensor) -> Tensor:
+    """Log-probabilities (B,T,V) under teacher forcing."""
+    return model.head(model.features(make_batch(source, target))).log_softmax(dim=2)
+
+
+def loss(model: EncoderDecoder, batch: Batch) -> Tensor:
+    return nn.functional.cross_entropy(model.head(model.features(batch)).flatten(0, 1).float(), batch.labels.flatten())
+
+
+def assert_close(actual: Tensor, expected: Tensor) -> None:
+    torch.testing.assert_close(actual, expected, atol=1e-5, rtol=0)
+
+
+@every_pair
+@torch.no_grad()
+def test_step_by_step_equals_teacher_forcing(pair: Pair, source: tuple[Tensor, Tensor], target: Tensor) -> None:
+    model = pair.build().eval()
+    target = torch.cat((target, target[:, 1:].flip(1), target[:, 1:]), dim=1)  # longer than a cache is at first
+    state: DecoderState = model.start(*source, max_length=target.size(1))
+    expected = forced(model, source, target)
+    for t in range(target.size(1)):
+        logits, state = model.step(target[:, t], state)
+        assert_close(logits.log_softmax(dim=1), expected[:, t])
+
+
+@every_pair
+@torch.no_grad()
+def test_reordered_beams_equal_teacher_forcing(pair: Pair, source: tuple[Tensor, Tensor], target: Tensor) -> None:
+    model = pair.build().eval()
+    generator = torch.Generator().manual_seed(7)
+    prefixes, rows = target[:, :1], torch.arange(B)
+    state = model.start(*source, max_length=T)
+    beams = torch.arange(B).repeat_interleave(BEAM)
+    swapped = torch.tensor([1, 0, 2, 2, 5, 4])  # swap, keep the first twice, swap
+    for index in (None, beams, swapped, torch.arange(B * BEAM), torch.tensor([0, 2, 4]), beams, swapped):
+        if index is not None:
+            state, rows, prefixes = state.reorder(index), rows[index], prefixes[index]
+            tokens = torch.randint(4, len(TARGET_VOCAB), (len(rows), 1), generator=generator)
+            prefixes = torch.cat((prefixes, tokens), dim=1)
+        logits, state = model.step(prefixes[:, -1], state)
+        expected = forced(model, (source[0][rows], source[1][rows]), prefixes)[:, -1]
+        assert_close(logits.log_softmax(dim=1), expected)
+
+
+@every_pair
+@torch.no_grad()
+def test_select_keeps_the_right_sources(pair: Pair, source: tuple[Tensor, Tensor], target: Tensor) -> None:
+    model = pair.build().eval()
+    state = model.start(*source, max_length=T)
+    _, state = model.step(target[:, 0], state)
+    state = state.reorder(torch.arange(B).repeat_interleave(BEAM))
+    seconds = torch.tensor([4, 5, 6, 7, 8, 9])
+    _, state = model.step(seconds, state)
+    state = state.select(torch.tensor([2, 0]))
+    logits, state = model.step(torch.tensor([10, 11, 12, 13]), state)
+    prefixes = torch.tensor([[Vocab.bos, 8, 10], [Vocab.bos, 9, 11], [Vocab.bos, 4, 12], [Vocab.bos, 5, 13]])
+    rows = torch.tensor([2, 2, 0, 0])
+    assert_close(logits.log_softmax(dim=1), forced(model, (source[0][rows], source[1][rows]), prefixes)[:, -1])
+    state = state.select(torch.tensor([1])).reorder(torch.tensor([1, 0]))
+    logits, state = model.step(torch.tensor([14, 15]), state)
+    prefixes = torch.tensor([[Vocab.bos, 5, 13, 14], [Vocab.bos, 4, 12, 15]])
+    first = torch.tensor([0, 0])
+    assert_close(logits.log_softmax(dim=1), forced(model, (source[0][first], source[1][first]), prefixes)[:, -1])
+
+
+@every_pair
+@torch.no_grad()
+def test_padding_changes_nothing(pair: Pair, source: tuple[Tensor, Tensor], target: Tensor) -> None:
+    model = pair.build().eval()
+    tokens, mask = source
+    expected = forced(model, source, target)
+    wider = torch.cat((tokens.where(mask, torch.tensor(9)), torch.full((B, 3), 8)), dim=1)
+    wider_mask = torch.cat((mask, torch.zeros(B, 3, dtype=torch.bool)), dim=1)
+    longer = torch.cat((target, torch.full((B, 2), 7)), dim=1)
+    longer_mask = torch.arange(T + 2).expand(B, -1) < T
+    features = model.features(make_batch((wider, wider_mask), longer, longer_mask))
+    assert_close(model.head(features).log_softmax(dim=2)[:, :T], expected)
+    memory, same = model.encoder(tokens, mask), model.encoder(wider, wider_mask)
+    assert_close(same.states[:, :S][mask], memory.states[mask])
+    assert_close(same.final, memory.final)
+
+
+@every_pair
+@torch.no_grad()
+def test_neighbours_change_nothing(pair: Pair, source: tuple[Tensor, Tensor], target: Tensor) -> None:
+    model = pair.build().eval()
+    expected = forced(model, source, target)
+    for i, length in enumerate(LENGTHS.tolist()):
+        alone = (source[0][i : i + 1, :length], source[1][i : i + 1, :length])
+        assert_close(forced(model, alone, target[i : i + 1])[0], expected[i])
+
+
+@every_pair
+@torch.no_grad()
+def test_source_matters(pair: Pair, source: tuple[Tensor, Tensor], target: Tensor) -> None:
+    """Each source token, the first and the last too; else the tests of padding would pass without looking."""
+    model = pair.build().eval()
+    expected = forced(model, source, target)
+    for column in range(S):
+        changed = source[0].clone()
+        changed[:, column] = 4 + (changed[:, column] - 3) % 15
+        difference = (forced(model, (changed, source[1]), target) - expected).abs().amax(dim=(1, 2))
+        assert torch.equal(difference > 1e-6, source[1][:, column])
+
+
+@every_pair
+def test_every_parameter_gets_a_gradient(pair: Pair, source: tuple[Tensor, Tensor], target: Tensor) -> None:
+    model = pair.build()
+    before = loss(model, make_batch(source, target))
+    before.backward()
+    for name, parameter in model.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.isfinite().all(), name
+        assert parameter.grad.abs().max() > 0, name
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter -= 1e-2 * parameter.grad  # type: ignore[operator]
+    assert loss(model, make_batch(source, target)) < before
+
+
+@every_pair
+@torch.no_grad()
+def test_no_feature_sees_the_future(pair: Pair, source: tuple[Tensor, Tensor], target: Tensor) -> None:
+    model = pair.build().eval()
+    features = model.features(make_batch(source, target))
+    for t in range(T):
+        changed = target.clone()
+        changed[:, t] = 4 + (changed[:, t] + 3) % 19
+        difference = (model.features(make_batch(source, changed)) - features).abs().amax(dim=(0, 2))
+        assert (difference[:t] == 0).all()
+        assert (difference[t:] > 1e-6).all()
+
+
+@every_pair
+def test_source_without_any_token_gives_numbers(pair: Pair, source: tuple[Tensor, Tensor], target: Tensor) -> None:
+    model = pair.build()
+    tokens, mask = source
+    mask = mask.clone()
+    mask[1] = False
+    features = model.features(make_batch((tokens, mask), target))
+    assert features.isfinite().all()
+    features.sum().backward()
+    assert all(p.grad is None or p.grad.isfinite().all() for p in model.parameters())
+    with torch.no_grad():
+        changed = tokens.clone()
+        changed[1] += 1
+        assert_close(model.features(make_batch((changed, mask), target)), features.detach())
+        logits, _ = model.step(target[:, 0], model.start(tokens, mask, max_length=T))
+        assert logits.isfinite().all()
+
+
+@every_pair
+def test_bfloat16_autocast(pair: Pair, source: tuple[Tensor, Tensor], target: Tensor) -> None:
+    model = pair.build()
+    batch = make_batch(source, target)
+    exact = model.features(batch).detach()
+    with torch.autocast("cpu", torch.bfloat16):
+        features = model.features(batch)
+        value = loss(model, batch)
+    value.backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
+    assert 0 < (features.float() - exact).abs().mean() < 0.05 * exact.abs().max()
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        state = model.eval().start(*source, max_length=T)
+        for t in range(T):
+            logits, state = model.step(target[:, t], state)
+            expected = model.head(model.features(make_batch(source, target[:, : t + 1])))[:, -1]
+            torch.testing.assert_close(logits, expected, atol=0.1, rtol=0.05)
+
+
+@every_pair
+@torch.no_grad()
+def test_bfloat16_weights(pair: Pair, source: tuple[Tensor, Tensor], target: Tensor) -> None:
+    model = pair.build().eval().bfloat16()
+    assert model.features(make_batch(source, target)).dtype == torch.bfloat16
+    logits, _ = model.step(target[:, 0], model.start(*source, max_length=T))
+    assert logits.dtype == torch.bfloat16
+
+
+@every_pair
+@torch.no_grad()
+def test_dropout_only_in_training(pair: Pair, source: tuple[Tensor, Tensor], target: Tensor) -> None:
+    model, without = pair.build(dropout=0.4), pair.build()
+    batch = make_batch(source, target)
+    assert not torch.equal(model.features(batch), model.features(batch))
+    assert_close(model.eval().features(batch), without.features(batch))
+
+
+@every_pair
+@torch.no_grad()
+def test_state_dict_round_trip(pair: Pair, source: tuple[Tensor, Tensor], target: Tensor) -> None:
+    model = pair.build()
+    features = model.features(make_batch(source, target))
+    assert list(model.state_dict()) == [name for name, _ in model.named_parameters()]
+    other = pair.build()
+    for parameter in other.parameters():
+        parameter.zero_()
+    other.load_state_dict(model.state_dict())
+    assert torch.equal(other.features(make_batch(source, target)), features)
+
+
+@every_pair
+def test_builds_on_the_meta_device(pair: Pair) -> None:
+    with torch.device("meta"):
+        model = pair.build()
+    assert all(tensor.is_meta for tensor in (*model.parameters(), *model.buffers()))
+    assert {n: p.shape for n, p in model.named_parameters()} == {n: p.shape for n, p in pair.build().named_parameters()}
+
+
+@every_pair
+def test_weights_come_from_the_global_generator(pair: Pair) -> None:
+    first, second, other = pair.build(), pair.build(), pair.build(seed=12)
+    assert all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True))
+    random = [(a, b) for a, b in zip(first.parameters(), other.parameters(), strict=True) if a.dim() > 1]
+    assert not any(torch.equal(a, b) for a, b in random)
+    assert not first.encoder.embedding.weight[Vocab.pad].any()
+    assert not first.decoder.embedding.weight[Vocab.pad].any()
+
+
+@every_pair
+@torch.no_grad()
+def test_an_earlier_state_can_be_reordered_twice(pair: Pair, source: tuple[Tensor, Tensor], target: Tensor) -> None:
+    """Two reorders of one state do not disturb each other."""
+    model = pair.build().eval()
+    state = model.start(*source, max_length=T)
+    _, state = model.step(target[:, 0], state)
+    same, twice = state.reorder(torch.arange(B)), state.reorder(torch.arange(B).repeat_interleave(BEAM))
+    logits, _ = model.step(target[:, 1], same)
+    doubled, _ = model.step(target[:, 1].repeat_interleave(BEAM), twice)
+    assert_close(doubled[::BEAM], logits)

@@ -1,0 +1,87 @@
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import pytest
+
+from seq2seq.data import encoded
+from seq2seq.data.corpus import Example, Source
+from seq2seq.data.encoded import encode_source
+from seq2seq.errors import DataError
+from seq2seq.text.tokenizer import Tokenizer
+
+
+class Numbers(Tokenizer):
+    """Text is numbers with spaces between; an id is the number plus `offset`."""
+
+    def __init__(self, offset: int = 0) -> None:
+        self.offset = offset
+
+    def train(self, lines: Iterable[str]) -> None: ...
+
+    def encode(self, text: str) -> list[int]:
+        return [int(word) + self.offset for word in text.split()]
+
+    def decode(self, ids: Sequence[int]) -> str:
+        return " ".join(str(number - self.offset) for number in ids)
+
+    def save(self, folder: Path) -> None: ...
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        return cls()
+
+
+class Pairs(Source):
+    def __init__(self, *pairs: tuple[str, str]) -> None:
+        self.pairs = pairs
+
+    def read(self, shard: tuple[int, int] = (0, 1), start: int = 0) -> Iterator[Example]:
+        for number, (source, target) in enumerate(self.pairs):
+            yield Example(source, target, number)
+
+
+PAIRS = Pairs(("1 2", "7"), ("", "8"), ("3", "9 10 11 12"), ("4", "  "), ("5", "13 14 15"), ("", "1 2 3 4 5"))
+
+
+@pytest.mark.parametrize("chunk", [1, 2, 5, 100])
+def test_ids_numbers_and_counts(monkeypatch: pytest.MonkeyPatch, chunk: int) -> None:
+    monkeypatch.setattr(encoded, "CHUNK", chunk)
+    heard: list[int] = []
+    corpus = encode_source(PAIRS, Numbers(), Numbers(100), max_length=3, progress=heard.append)
+    assert len(corpus) == 2
+    assert [corpus.source(i).tolist() for i in range(2)] == [[1, 2], [5]]
+    assert [corpus.target(i).tolist() for i in range(2)] == [[107], [113, 114, 115]]
+    assert corpus.numbers.tolist() == [0, 4]
+    assert corpus.source_lengths.tolist() == [2, 1]
+    assert corpus.target_lengths.tolist() == [1, 3]
+    assert (corpus.dropped_empty, corpus.dropped_long, corpus.num_read) == (3, 1, 6)
+    assert heard == [*range(chunk, 6, chunk), 6]
+    assert corpus.examples is None
+
+
+def test_ids_are_views_of_32_bits() -> None:
+    corpus = encode_source(PAIRS, Numbers(), Numbers(), max_length=None)
+    assert len(corpus) == 3
+    for row in (corpus.source(1), corpus.target(1)):
+        assert row.dtype == np.int32
+        assert row.base is not None
+    assert corpus.sources.offsets.dtype == np.int64
+    assert corpus.numbers.dtype == np.int64
+
+
+def test_kept_text_belongs_to_the_kept_examples() -> None:
+    corpus = encode_source(PAIRS, Numbers(), Numbers(), max_length=3, keep_text=True)
+    assert corpus.examples == [Example("1 2", "7", 0), Example("5", "13 14 15", 4)]
+
+
+def test_nothing_left_says_why() -> None:
+    pairs = Pairs(("", "1"), ("1 2 3", "1"), ("1", "1 2 3 4"), ("", ""))
+    with pytest.raises(DataError) as caught:
+        encode_source(pairs, Numbers(), Numbers(), max_length=2)
+    assert str(caught.value) == (
+        "none of the 4 examples can be used: 2 have an empty side, 2 are longer than max_length=2 tokens"
+    )
+    with pytest.raises(DataError, match="there are no examples"):
+        encode_source(Pairs(), Numbers(), Numbers(), max_length=2)

@@ -1,0 +1,90 @@
+import pytest
+import torch
+
+from seq2seq.nn.attention import (
+    CrossAttention,
+    KeyValueCache,
+    LuongAttention,
+    SelfAttention,
+    attendable,
+    is_identity,
+)
+
+B, T, S, D, HEADS = 2, 7, 5, 12, 3
+
+
+def test_rows_without_real_tokens_are_attendable() -> None:
+    mask = torch.tensor([[True, True, False], [False, False, False]])
+    assert attendable(mask).tolist() == [[[[True, True, False]]], [[[True, True, True]]]]
+
+
+def test_d_model_must_be_a_multiple_of_num_heads() -> None:
+    message = "d_model must be a multiple of num_heads, which is 5: for example 10, not 12"
+    with pytest.raises(ValueError, match=message):
+        SelfAttention(12, 5)
+    with pytest.raises(ValueError, match=message):
+        CrossAttention(12, 9, 5)
+
+
+def test_attention_dropout_drops_in_training_only() -> None:
+    layers = [SelfAttention(D, HEADS, dropout=0.5), CrossAttention(D, D, HEADS, dropout=0.5)]
+    x, mask = torch.randn(B, T, D), torch.ones(B, 1, 1, T, dtype=torch.bool)
+    for layer in layers:
+        inputs = (x, mask) if isinstance(layer, SelfAttention) else (x, layer.heads(x), mask)
+        assert not torch.equal(layer(*inputs), layer(*inputs))
+        layer.eval()
+        assert torch.equal(layer(*inputs), layer(*inputs))
+
+
+def test_hypotheses_share_the_memory_of_their_source() -> None:
+    beam = 3
+    layer = CrossAttention(D, 10, HEADS)
+    x, memory = torch.randn(B * beam, 1, D), torch.randn(B, S, 10)
+    mask = torch.arange(S) < torch.tensor([[5], [2]])
+    shared = layer(x, layer.heads(memory), attendable(mask))
+    copied = layer(x, layer.heads(memory.repeat_interleave(beam, 0)), attendable(mask.repeat_interleave(beam, 0)))
+    torch.testing.assert_close(shared, copied)
+
+
+def test_cache_grows_by_doubling_and_keeps_what_it_holds() -> None:
+    cache = KeyValueCache.empty(num_layers=2, like=torch.empty(B, 2 * HEADS, S, 4), capacity=3)
+    capacities, storages = [], []
+    for position in range(7):
+        cache = cache.longer()
+        cache.buffer[:, :, :, position] = position
+        capacities.append(cache.buffer.size(3))
+        storages.append(cache.buffer.data_ptr())
+    assert cache.length == 7
+    assert cache.buffer.shape[:3] == (2, B, 2 * HEADS)
+    assert capacities == [3, 3, 3, 6, 6, 6, 12]
+    assert len(set(storages[:3])) == len(set(storages[3:6])) == 1  # written in place
+    assert torch.equal(cache.buffer[1, 0, 0, :7, 0], torch.arange(7.0))
+
+
+def test_cache_selects_sources_and_reorders_rows() -> None:
+    rows = torch.arange(6.0).view(1, 6, 1, 1, 1).expand(2, 6, 4, 5, 3)  # 3 sources x 2 hypotheses
+    cache = KeyValueCache(rows, length=2)
+    assert cache.select(torch.tensor([2, 0]), num_sources=3).buffer[1, :, 0, 0, 0].tolist() == [4, 5, 0, 1]
+    assert cache.reorder(torch.tensor([1, 1, 4])).buffer[1, :, 0, 0, 0].tolist() == [1, 1, 4]
+
+
+def test_identity() -> None:
+    assert is_identity(torch.tensor([0, 1, 2]), num_rows=3)
+    assert not is_identity(torch.tensor([0, 2, 1]), num_rows=3)
+    assert not is_identity(torch.tensor([0, 1]), num_rows=3)
+    assert not is_identity(torch.arange(3, device="meta"), num_rows=3)  # cannot be told without waiting for the device
+
+
+@pytest.mark.parametrize("score", ["dot", "general", "concat"])
+def test_luong_context_of_nothing_is_zero(score: str) -> None:
+    layer = LuongAttention(score, D, D)
+    queries, states = torch.randn(B, T, D), torch.randn(B, S, D)
+    mask = torch.tensor([[True] * S, [False] * S])
+    contexts = layer(queries, layer.keys(states), states, mask)
+    assert not contexts[1].any()
+    assert contexts[0].all()
+
+
+def test_luong_dot_needs_equal_widths() -> None:
+    with pytest.raises(ValueError, match="d_model=10, not 12; attention=general takes any width"):
+        LuongAttention("dot", d_model=12, memory_dim=10)

@@ -1,0 +1,207 @@
+import re
+import tracemalloc
+from pathlib import Path
+
+import pytest
+
+from seq2seq.errors import CheckpointError, ConfigError, DataError
+from seq2seq.text.sentencepiece import SentencePieceTokenizer, sample
+from seq2seq.text.vocab import Vocab
+
+THREE = ["the cat sat on the mat", "a dog", "on the mat"]
+FIRST_BYTE = len(Vocab.special)
+NUM_FIXED = FIRST_BYTE + 256
+
+
+def trained(lines: list[str], **options: object) -> SentencePieceTokenizer:
+    tokenizer = SentencePieceTokenizer(**options)  # type: ignore[arg-type]
+    tokenizer.train(lines)
+    return tokenizer
+
+
+@pytest.fixture(scope="module", params=["unigram", "bpe"])
+def model_type(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.mark.parametrize("lines", [THREE, ["a"], ["a b"] * 3])
+@pytest.mark.parametrize("byte_fallback", [True, False])
+def test_a_tiny_corpus_gets_a_smaller_vocabulary(model_type: str, lines: list[str], byte_fallback: bool) -> None:
+    tokenizer = trained(lines, model_type=model_type, byte_fallback=byte_fallback)
+    assert len(tokenizer.vocab) < 8000
+    assert tokenizer.vocab.tokens[:4] == Vocab.special
+    assert tokenizer.decode(tokenizer.encode(lines[0])) == lines[0]
+
+
+def test_vocab_size_is_reached_where_the_text_allows(model_type: str) -> None:
+    words = [f"{first}{second}{third}" for first in "abcde" for second in "fghij" for third in "klmno"]
+    assert len(trained(words, model_type=model_type, vocab_size=NUM_FIXED + 37).vocab) == NUM_FIXED + 37
+
+
+def test_frequent_text_becomes_few_pieces(model_type: str) -> None:
+    tokenizer = trained(["banana split", "banana bread", "one banana", "banana"] * 20, model_type=model_type)
+    assert len(tokenizer.encode("banana")) <= 2
+
+
+def test_the_model_types_learn_different_pieces() -> None:
+    words = [f"{first}{second}{third}" for first in "abcde" for second in "fghij" for third in "klmno"]
+    unigram, bpe = (trained(words, model_type=kind, vocab_size=NUM_FIXED + 37).vocab for kind in ("unigram", "bpe"))
+    assert set(unigram.tokens) != set(bpe.tokens)
+
+
+def test_nothing_is_printed(model_type: str, capfd: pytest.CaptureFixture[str]) -> None:
+    tokenizer = trained([*THREE, "x" * 20_000, "\u2585 skipped"], model_type=model_type)
+    tokenizer.encode_batch([*THREE, "\u2585\0"])
+    with pytest.raises(ConfigError):
+        trained(THREE, model_type=model_type, vocab_size=NUM_FIXED + 1)
+    with pytest.raises(DataError):
+        trained(["\u2581"], model_type=model_type)
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("text", "decoded"),
+    [
+        ("  a   b  ", "a b"),
+        ("a\u2581\u2581b\u2581", "a b"),
+        (" \u2581", ""),
+        ("\ta\tb\t", "\ta\tb\t"),
+        ("a\u00a0 b\u3000", "a\u00a0 b\u3000"),
+        ("a\nb\r\nc", "a b  c"),
+        ("\0a\0", "\0a\0"),
+        ("e\u0301", "e\u0301"),
+        ("\U0001f468\u200d\U0001f469", "\U0001f468\u200d\U0001f469"),
+        ("\u2585", "\u2585"),
+        ("<s></s><pad><unk><0x0A>", "<s></s><pad><unk><0x0A>"),
+        ("\uff21", "\uff21"),
+        ("\ud83d", "?"),
+    ],
+)
+def test_what_becomes_of_odd_text(model_type: str, text: str, decoded: str) -> None:
+    tokenizer = trained(THREE, model_type=model_type)
+    assert tokenizer.decode(tokenizer.encode(text)) == decoded
+
+
+@pytest.mark.parametrize("normalization", ["nfkc", "nmt_nfkc"])
+def test_normalization_unifies(normalization: str, tmp_path: Path) -> None:
+    tokenizer = trained(THREE, normalization=normalization)
+    tokenizer.save(tmp_path)
+    for same in (tokenizer, SentencePieceTokenizer.load(tmp_path)):
+        assert same.decode(same.encode("\uff21 \ufb01")) == "A fi"
+
+
+def test_an_unseen_character_becomes_bytes_or_unk() -> None:
+    spelled = trained(THREE).encode("\u00e9")
+    assert spelled[-2:] == [FIRST_BYTE + 0xC3, FIRST_BYTE + 0xA9]
+    without = trained(THREE, byte_fallback=False)
+    assert Vocab.unk in without.encode("cat\u00e9")
+    assert without.decode(without.encode("cat\u00e9")) == "cat\u2047"
+
+
+def test_spelled_line_breaks_become_spaces() -> None:
+    tokenizer = trained(THREE)
+    ids = [*tokenizer.encode("cat"), FIRST_BYTE + 0x0D, FIRST_BYTE + 0x0A, *tokenizer.encode("cat")]
+    assert tokenizer.decode(ids).split() == ["cat", "cat"]
+    assert not set("\r\n") & set(tokenizer.decode(ids))
+
+
+@pytest.mark.parametrize("filler", ["word ", "x", "\u65e5"])
+def test_long_lines_are_read_to_their_end(model_type: str, filler: str) -> None:
+    line = "\u00e4" + filler * 4000 + "\u00f6" + filler * 4000 + "\u00fc"
+    tokens = trained([*THREE, line], model_type=model_type).vocab.tokens
+    assert all(any(character in token for token in tokens) for character in "\u00e4\u00f6\u00fc")
+
+
+def test_a_line_with_the_private_mark_of_the_library_is_read(model_type: str) -> None:
+    assert "\u00e4" in trained([*THREE, "\u2585\u00e4"], model_type=model_type).vocab.tokens
+
+
+def test_rare_characters_can_be_left_to_the_bytes() -> None:
+    lines = ["abab"] * 1000 + ["\u00e4"]
+    assert "\u00e4" in trained(lines, character_coverage=1.0).vocab.tokens
+    assert "\u00e4" not in trained(lines, character_coverage=0.99).vocab.tokens
+
+
+def test_training_reads_a_sample_only() -> None:
+    characters = [chr(0x4E00 + number) for number in range(100)]
+    tokens = set(trained(characters, max_training_lines=7).vocab.tokens)
+    assert len(tokens & set(characters)) == 7
+
+
+def test_blank_lines_do_not_count_for_the_sample() -> None:
+    assert "a" in trained(["", " "] * 50 + ["a"], max_training_lines=1).vocab.tokens
+
+
+def test_a_sample_is_even_and_always_the_same() -> None:
+    lines = [str(number) for number in range(10_000)]
+    drawn = sample(iter(lines), 1000)
+    assert len(set(drawn)) == 1000
+    tenths = [sum(int(line) // 1000 == tenth for line in drawn) for tenth in range(10)]
+    assert all(60 < count < 140 for count in tenths)  # 100 each; the standard deviation is 9
+    assert sample(iter(lines), 1000) == drawn
+    assert sample(iter(lines), 10_000) == lines
+
+
+def test_a_sample_keeps_no_more_than_it_must() -> None:
+    tracemalloc.start()
+    try:
+        sample((str(number) * 200 for number in range(20_000)), 10)
+        assert tracemalloc.get_traced_memory()[1] < 200_000  # all lines: 20 million
+    finally:
+        tracemalloc.stop()
+
+
+def test_too_small_for_the_characters(model_type: str) -> None:
+    # Beside the fixed ones: a, b, c and the mark of a space.
+    with pytest.raises(ConfigError) as caught:
+        trained(["abc"], model_type=model_type, vocab_size=NUM_FIXED + 3)
+    assert str(caught.value) == (
+        "vocab_size: 263 is too small: the special tokens, bytes and characters of the training lines are 264; "
+        "raise it, or lower character_coverage"
+    )
+
+
+def test_too_small_for_the_fixed_tokens() -> None:
+    with pytest.raises(ValueError, match=r"^vocab_size must be more than 260, the special tokens and the bytes"):
+        SentencePieceTokenizer(vocab_size=260)
+    with pytest.raises(ValueError, match=r"^vocab_size must be more than 4, the special tokens, not 4"):
+        SentencePieceTokenizer(vocab_size=4, byte_fallback=False)
+
+
+@pytest.mark.parametrize(
+    ("line", "normalization"), [("\u2581", "identity"), ("\u2585", "identity"), ("\x01", "nmt_nfkc")]
+)
+def test_nothing_but_what_the_library_drops(line: str, normalization: str) -> None:
+    with pytest.raises(DataError, match=r"^the training lines hold no text$"):
+        trained([line], normalization=normalization)
+
+
+def test_another_fault_of_the_library_is_told() -> None:
+    with pytest.raises(DataError, match=r"^sentencepiece cannot learn from the training lines: .*character_coverage"):
+        trained(THREE, character_coverage=0.5)
+
+
+def test_a_fault_of_the_lines_is_not_the_librarys() -> None:
+    def lines():  # type: ignore[no-untyped-def]
+        yield "a"
+        raise OSError("disk")
+
+    with pytest.raises(OSError, match=r"^disk$"):
+        SentencePieceTokenizer().train(lines())
+
+
+def test_a_model_with_a_changed_byte_is_refused(tmp_path: Path) -> None:
+    trained(["banana split", "one banana"] * 20, model_type="bpe").save(tmp_path)
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["tokenizer.json", "tokenizer.model"]
+    file = tmp_path / "tokenizer.model"
+    model = bytearray(file.read_bytes())
+    model[model.index(b"banana")] ^= 1  # still a model for the library
+    file.write_bytes(model)
+    with pytest.raises(CheckpointError, match=re.escape(f"{file}: the file is damaged")):
+        SentencePieceTokenizer.load(tmp_path)
+
+
+def test_bpe_is_still_bpe_after_loading(tmp_path: Path) -> None:
+    tokenizer = trained(["banana split", "one banana"] * 20, model_type="bpe", byte_fallback=False)
+    tokenizer.save(tmp_path)
+    assert SentencePieceTokenizer.load(tmp_path).encode("banana xyz") == tokenizer.encode("banana xyz")

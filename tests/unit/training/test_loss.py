@@ -1,0 +1,131 @@
+"""B=2 examples, T=7 target length, D=12 width, V=19 vocabulary."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from seq2seq.text.vocab import Vocab
+from seq2seq.training.loss import CrossEntropy, losses
+
+LENGTHS = (7, 4)
+NUM_TOKENS = 11
+
+
+def example(dtype: torch.dtype = torch.float64) -> tuple[Tensor, nn.Linear, Tensor]:
+    generator = torch.Generator().manual_seed(3)
+    features = torch.randn(2, 7, 12, generator=generator, dtype=dtype).requires_grad_()
+    head = nn.Linear(12, 19, dtype=dtype)
+    labels = torch.randint(1, 19, (2, 7), generator=generator)
+    labels[1, LENGTHS[1] :] = Vocab.pad
+    return features, head, labels
+
+
+def plain_formula(features: Tensor, head: nn.Linear, labels: Tensor, smoothing: float) -> Tensor:
+    """Token by token, with the smoothed distribution written out."""
+    total = features.new_zeros(())
+    for b, length in enumerate(LENGTHS):
+        for t in range(length):
+            log_probabilities = torch.log_softmax(head.weight @ features[b, t] + head.bias, dim=0)
+            wanted = torch.full_like(log_probabilities, smoothing / 19)
+            wanted[labels[b, t]] += 1.0 - smoothing
+            total = total - (wanted * log_probabilities).sum()
+    return total
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_sum_and_gradients_equal_the_formula(smoothing: float) -> None:
+    features, head, labels = example()
+    total, num_tokens = CrossEntropy(label_smoothing=smoothing)(features, head, labels)
+    tensors = [features, head.weight, head.bias]
+    gradients = torch.autograd.grad(total, tensors)
+    expected = plain_formula(features, head, labels, smoothing)
+    expected_gradients = torch.autograd.grad(expected, tensors)
+
+    assert total.dtype == torch.float32
+    assert num_tokens.item() == NUM_TOKENS
+    torch.testing.assert_close(total.double(), expected, rtol=1e-5, atol=0)
+    for ours, formula in zip(gradients, expected_gradients, strict=True):
+        torch.testing.assert_close(ours, formula, rtol=1e-4, atol=1e-6)
+
+
+def test_padding_contributes_nothing() -> None:
+    features, head, labels = example()
+    loss = CrossEntropy(label_smoothing=0.1)
+    total, num_tokens = loss(features, head, labels)
+    features_gradient = torch.autograd.grad(total, features)[0]
+    other = features.detach().clone()
+    other[1, LENGTHS[1] :] = float("nan")
+    total_with_other_padding, _ = loss(other, head, labels)
+    apart = [loss(features[b : b + 1, :length], head, labels[b : b + 1, :length]) for b, length in enumerate(LENGTHS)]
+
+    assert total_with_other_padding.item() == total.item()
+    assert features_gradient[1, LENGTHS[1] :].abs().max() == 0.0
+    assert sum(part.item() for part, _ in apart) == pytest.approx(total.item(), rel=1e-5)
+    assert sum(number.item() for _, number in apart) == num_tokens.item()
+
+
+def test_the_head_never_sees_padding() -> None:
+    features, head, labels = example()
+    seen: list[int] = []
+    head.register_forward_hook(lambda module, inputs, output: seen.append(output.shape[0]))
+    CrossEntropy()(features, head, labels)
+    assert sum(seen) == NUM_TOKENS
+
+
+def test_chunks_change_nothing() -> None:
+    generator = torch.Generator().manual_seed(5)
+    features = torch.randn(3, 600, 12, generator=generator, requires_grad=True)
+    head = nn.Linear(12, 19, bias=False)
+    labels = torch.randint(1, 19, (3, 600), generator=generator)
+    total, num_tokens = CrossEntropy()(features, head, labels)
+    log_probabilities = torch.log_softmax(features @ head.weight.T, dim=-1)
+    expected = -log_probabilities.gather(2, labels[:, :, None]).sum()
+
+    assert num_tokens.item() == 1800
+    torch.testing.assert_close(total, expected, rtol=1e-5, atol=0)
+    torch.testing.assert_close(
+        torch.autograd.grad(total, head.weight)[0], torch.autograd.grad(expected, head.weight)[0], rtol=1e-4, atol=1e-3
+    )
+
+
+def test_bf16_autocast_sums_in_float32() -> None:
+    """4000 tokens of about 3 nats: a sum in bf16, with its 8 bits, would be wrong by far more than 0.2 %."""
+    generator = torch.Generator().manual_seed(7)
+    features = torch.randn(4, 1000, 12, generator=generator)
+    head = nn.Linear(12, 19)
+    labels = torch.randint(1, 19, (4, 1000), generator=generator)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        total, _ = CrossEntropy()(features, head, labels)
+    expected = -torch.log_softmax(head(features), dim=-1).gather(2, labels[:, :, None]).sum()
+
+    assert total.dtype == torch.float32
+    assert total.item() == pytest.approx(expected.item(), rel=2e-3)
+
+
+def test_bf16_gradients_of_chunks_are_added_in_float32() -> None:
+    generator = torch.Generator().manual_seed(11)
+    features = torch.randn(16, 1000, 12, generator=generator)
+    head = nn.Linear(12, 19)
+    labels = torch.randint(1, 19, (16, 1000), generator=generator)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        total, num_tokens = CrossEntropy()(features, head, labels)
+        (total / num_tokens).backward()
+    exact = -torch.log_softmax(head(features), dim=-1).gather(2, labels[:, :, None]).sum() / 16000
+    gradient = torch.autograd.grad(exact, head.bias)[0]
+
+    assert head.bias.grad is not None
+    assert (head.bias.grad - gradient).norm() < 4e-3 * gradient.norm()
+
+
+def test_a_batch_of_padding_is_zero() -> None:
+    features, head, _ = example()
+    total, num_tokens = CrossEntropy()(features, head, torch.full((2, 7), Vocab.pad))
+    total.backward()
+    assert total.item() == 0.0
+    assert num_tokens.item() == 0
+    assert features.grad is not None
+    assert features.grad.abs().max() == 0.0
+
+
+def test_registered() -> None:
+    assert losses.components == {"cross_entropy": CrossEntropy}

@@ -1,0 +1,121 @@
+import io
+import math
+from collections.abc import Iterator
+
+import pytest
+import torch
+from torch import nn
+
+from seq2seq.training.optimizers import Adam, AdamW, optimizers
+
+
+def small_model() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Embedding(11, 5), nn.Linear(5, 7), nn.LayerNorm(7), nn.Linear(7, 3))
+
+
+def train(model: nn.Module, optimizer: torch.optim.Optimizer, steps: Iterator[int]) -> None:
+    for step in steps:
+        tokens = torch.randint(0, 11, (2, 4), generator=torch.Generator().manual_seed(step))
+        model(tokens).square().sum().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+
+def test_registered() -> None:
+    assert optimizers.components == {"adamw": AdamW, "adam": Adam}
+
+
+@pytest.mark.parametrize("cls", [AdamW, Adam])
+def test_only_matrices_decay(cls: type[AdamW] | type[Adam]) -> None:
+    model = small_model()
+    optimizer = cls(model.named_parameters(), weight_decay=0.25)
+    decay = {id(p): group["weight_decay"] for group in optimizer.param_groups for p in group["params"]}
+    for parameter in model.parameters():
+        assert decay[id(parameter)] == (0.25 if parameter.dim() == 2 else 0.0)
+    assert sorted(name for group in optimizer.param_groups for name in group["param_names"]) == sorted(
+        name for name, _ in model.named_parameters()
+    )
+
+
+def test_adamw_step_by_the_formula() -> None:
+    """Two steps of a matrix and a bias, with the update rule of the paper written out."""
+    lr, (beta1, beta2), eps, decay = 0.1, (0.8, 0.9), 1e-6, 0.05
+    matrix, bias = nn.Parameter(torch.tensor([[2.0, -3.0]])), nn.Parameter(torch.tensor([4.0]))
+    optimizer = AdamW([("matrix", matrix), ("bias", bias)], lr=lr, betas=(beta1, beta2), eps=eps, weight_decay=decay)
+    values, gradients = [2.0, -3.0, 4.0], [[0.5, -1.0, 2.0], [1.5, 0.25, -1.0]]
+    mean, square = [0.0] * 3, [0.0] * 3
+    for step, gradient in enumerate(gradients, start=1):
+        matrix.grad, bias.grad = torch.tensor([gradient[:2]]), torch.tensor(gradient[2:])
+        optimizer.step()
+        for i, g in enumerate(gradient):
+            mean[i] = beta1 * mean[i] + (1 - beta1) * g
+            square[i] = beta2 * square[i] + (1 - beta2) * g * g
+            shrunk = values[i] * (1 - lr * decay) if i < 2 else values[i]
+            denominator = math.sqrt(square[i] / (1 - beta2**step)) + eps
+            values[i] = shrunk - lr * mean[i] / (1 - beta1**step) / denominator
+    assert [*matrix[0].tolist(), *bias.tolist()] == pytest.approx(values, rel=1e-5)
+
+
+def test_adam_penalty_goes_through_the_gradient() -> None:
+    """With a zero gradient the first step of Adam is lr against the sign of the weight, whatever the penalty."""
+    matrix = nn.Parameter(torch.tensor([[2.0, -3.0]]))
+    optimizer = Adam([("matrix", matrix)], lr=0.1, weight_decay=0.01)
+    matrix.grad = torch.zeros(1, 2)
+    optimizer.step()
+    assert matrix[0].tolist() == pytest.approx([1.9, -2.9])
+
+
+@pytest.mark.parametrize("cls", [AdamW, Adam])
+def test_resumed_equals_uninterrupted(cls: type[AdamW] | type[Adam]) -> None:
+    model = small_model()
+    optimizer = cls(model.named_parameters(), lr=0.01, weight_decay=0.1)
+    train(model, optimizer, iter(range(3)))
+    file = io.BytesIO()
+    torch.save({"model": model.state_dict(), "optimizer": optimizer.state_dict()}, file)
+    train(model, optimizer, iter(range(3, 6)))
+
+    file.seek(0)
+    state = torch.load(file, weights_only=True)
+    resumed = small_model()
+    resumed.load_state_dict(state["model"])
+    resumed_optimizer = cls(resumed.named_parameters(), lr=0.01, weight_decay=0.1)
+    resumed_optimizer.load_state_dict(state["optimizer"])
+    train(resumed, resumed_optimizer, iter(range(3, 6)))
+
+    for one, other in zip(model.parameters(), resumed.parameters(), strict=True):
+        assert torch.equal(one, other)
+    for one, other in zip(optimizer.state.values(), resumed_optimizer.state.values(), strict=True):
+        assert one.keys() == other.keys()
+        assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_fused_on_a_cpu_only_where_it_can() -> None:
+    assert AdamW(small_model().named_parameters()).defaults["fused"] is True
+    assert AdamW(small_model().to("meta").named_parameters()).defaults["fused"] is False
+
+
+def test_frozen_parameters_are_left_out() -> None:
+    model = small_model()
+    model[0].weight.requires_grad_(False)
+    optimizer = AdamW(model.named_parameters())
+    assert "0.weight" not in [name for group in optimizer.param_groups for name in group["param_names"]]
+    with pytest.raises(ValueError, match="no trainable parameters"):
+        AdamW(model.requires_grad_(False).named_parameters())
+
+
+@pytest.mark.parametrize("betas", [(1.0, 0.9), (0.9, 1.0), (-0.1, 0.9)])
+@pytest.mark.parametrize("cls", [AdamW, Adam])
+def test_betas_lie_below_one(cls: type[AdamW] | type[Adam], betas: tuple[float, float]) -> None:
+    with pytest.raises(ValueError, match="beta"):
+        cls(small_model().named_parameters(), betas=betas)
+
+
+def test_the_schedule_finds_the_peak_lr_after_a_resume() -> None:
+    model = small_model()
+    optimizer = AdamW(model.named_parameters(), lr=0.02)
+    for group in optimizer.param_groups:
+        group["lr"] = 0.001
+    resumed = AdamW(model.named_parameters(), lr=0.02)
+    resumed.load_state_dict(optimizer.state_dict())
+    assert resumed.defaults["lr"] == 0.02

@@ -1,0 +1,121 @@
+import html
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from seq2seq.training.reporters import JsonLines, TensorBoard
+
+
+def read(path: Path) -> list[dict[str, object]]:
+    return [json.loads(line, parse_constant=pytest.fail) for line in path.read_text().splitlines()]
+
+
+def accumulate(folder: Path) -> EventAccumulator:
+    return EventAccumulator(str(folder)).Reload()
+
+
+def test_json_lines_one_object_a_line_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    reporter = JsonLines(path, resume_step=0)
+    reporter.scalars(5, 1.23456, {"train/loss": 2.5, "train/lr": 1e-3})
+    assert read(path) == [{"step": 5, "seconds": 1.235, "train/loss": 2.5, "train/lr": 1e-3}]
+    reporter.scalars(10, 2, {"validation/bleu": 30.25})
+    assert read(path)[1] == {"step": 10, "seconds": 2, "validation/bleu": 30.25}
+    reporter.close()
+
+
+def test_json_lines_stay_json_without_finite_numbers(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    reporter = JsonLines(path, resume_step=0)
+    reporter.scalars(1, 0.5, {"train/loss": float("nan"), "train/gradient_norm": float("inf"), "train/lr": 0.1})
+    reporter.close()
+    assert read(path) == [{"step": 1, "seconds": 0.5, "train/loss": None, "train/gradient_norm": None, "train/lr": 0.1}]
+
+
+def test_json_lines_after_a_kill(tmp_path: Path) -> None:
+    """Killed in the middle of a line at step 8, resumed at the checkpoint of step 6."""
+    path = tmp_path / "metrics.jsonl"
+    path.write_text('{"step": 4, "a": 1}\n{"step": 6, "a": 2}\n{"step": 7, "a": 3}\n{"step": 8, "a')
+    reporter = JsonLines(path, resume_step=6)
+    assert read(path) == [{"step": 4, "a": 1}, {"step": 6, "a": 2}]
+    reporter.scalars(7, 9.0, {"a": 30.0})
+    reporter.close()
+    assert [line["step"] for line in read(path)] == [4, 6, 7]
+    assert [file.name for file in tmp_path.iterdir()] == ["metrics.jsonl"]
+
+
+def test_json_lines_of_a_half_line_that_would_be_kept(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    path.write_text('{"step": 4, "a": 1}\n{"step": 5, "a": 1')
+    JsonLines(path, resume_step=9).close()
+    assert path.read_text() == '{"step": 4, "a": 1}\n'
+
+
+def test_tensorboard_scalars(tmp_path: Path) -> None:
+    reporter = TensorBoard(tmp_path, resume_step=0)
+    reporter.scalars(1, 0.5, {"train/loss": 2.5})
+    reporter.scalars(3, 1.5, {"train/loss": 1.5, "validation/bleu": 12.5})
+    reporter.close()
+    events = accumulate(tmp_path)
+    assert [(event.step, event.value) for event in events.Scalars("train/loss")] == [(1, 2.5), (3, 1.5)]
+    assert [(event.step, event.value) for event in events.Scalars("validation/bleu")] == [(3, 12.5)]
+
+
+def test_tensorboard_hides_what_is_trained_again(tmp_path: Path) -> None:
+    killed = TensorBoard(tmp_path, resume_step=0)
+    for step in (2, 4, 6, 8):
+        killed.scalars(step, step, {"train/loss": 100.0 + step})
+    killed.close()
+    resumed = TensorBoard(tmp_path, resume_step=4)
+    resumed.scalars(6, 6.0, {"train/loss": 206.0})
+    resumed.close()
+    events = accumulate(tmp_path)
+    assert [(event.step, event.value) for event in events.Scalars("train/loss")] == [(2, 102.0), (4, 104.0), (6, 206.0)]
+
+
+def test_tensorboard_samples_are_shown_as_they_are(tmp_path: Path) -> None:
+    row = ("a | b <b>bold</b>", "*one* _two_ `three`", "line\nbreak [x](y) \\ &amp;")
+    reporter = TensorBoard(tmp_path, resume_step=0)
+    reporter.samples(7, [row, ("x", "y", "z")])
+    reporter.close()
+    event = accumulate(tmp_path).Tensors("samples/text_summary")[0]
+    lines = event.tensor_proto.string_val[0].decode().splitlines()
+
+    assert event.step == 7
+    assert len(lines) == 4
+    assert all(line.count("|") == 4 for line in lines)
+    assert not re.search(r"[<>*_`\[\]\\]", lines[2])
+    cells = [html.unescape(cell.strip()) for cell in lines[2].strip("|").split("|")]
+    assert cells == [row[0], row[1], "line break [x](y) \\ &amp;"]
+
+
+def test_tensorboard_hyperparameters_lie_in_the_same_run(tmp_path: Path) -> None:
+    from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
+
+    reporter = TensorBoard(tmp_path, resume_step=0)
+    reporter.scalars(40, 9.0, {"train/loss": 1.0})
+    reporter.finish({"model": "lstm", "optimizer.lr": 0.5, "layers": 2, "tied": True}, {"best/bleu": 31.5})
+    reporter.close()
+    assert not [entry for entry in tmp_path.iterdir() if entry.is_dir()]
+    events = accumulate(tmp_path)
+    assert [(event.step, event.value) for event in events.Scalars("best/bleu")] == [(40, 31.5)]
+    stored = events.summary_metadata["_hparams_/session_start_info"].plugin_data.content
+    options = HParamsPluginData.FromString(stored).session_start_info.hparams
+    assert options["model"].string_value == "lstm"
+    assert options["optimizer.lr"].number_value == 0.5
+    assert options["layers"].number_value == 2
+    assert options["tied"].number_value == 1
+
+
+def test_tensorboard_comes_silently_and_late(tmp_path: Path) -> None:
+    code = (
+        "import sys; import seq2seq.training.reporters as r; assert 'tensorboard' not in sys.modules; "
+        "from pathlib import Path; r.TensorBoard(Path(sys.argv[1]), resume_step=0).close()"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("", "")
