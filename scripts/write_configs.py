@@ -1,7 +1,7 @@
 """Writes configs/<group>/<component>.yaml from the constructors' signatures and docstrings.
 
-    python scripts/write_configs.py            # after adding or changing a component
-    python scripts/write_configs.py --check    # says which files are stale, exits with 1 if any is
+python scripts/write_configs.py            # after adding or changing a component
+python scripts/write_configs.py --check    # says which files are stale, exits with 1 if any is
 """
 
 import argparse

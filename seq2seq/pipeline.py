@@ -146,7 +146,9 @@ def _prepare_and_train(config: RunConfig, run: RunDir, train_source: Source, val
             reporter.finish(hyperparameters, {f"best/{name}": value for name, value in metrics.items()})
     if best:
         found = "  ".join(f"{name} {value:.2f}" for name, value in metrics.items())
-        log.info("trained %s steps; the best validation, at step %s: %s", f"{progress.step:,}", f"{best[0].step:,}", found)
+        log.info(
+            "trained %s steps; the best validation, at step %s: %s", f"{progress.step:,}", f"{best[0].step:,}", found
+        )
     else:
         log.info("trained %s steps", f"{progress.step:,}")
 
@@ -173,7 +175,9 @@ def _announce(
     told = "; ".join(f"{count:,} with {why} left out" for why, count in left_out.items() if count)
     log.info("data: %s training pairs%s", f"{len(encoded):,}", f" ({told})" if told else "")
     log.info("model: %s, %s parameters, %s on %s", config.model.name, f"{number:,}", used, device)
-    log.info("batches: %s in an epoch, of at most %s tokens", f"{loader.batches_per_epoch:,}", f"{options.max_tokens:,}")
+    log.info(
+        "batches: %s in an epoch, of at most %s tokens", f"{loader.batches_per_epoch:,}", f"{options.max_tokens:,}"
+    )
     if trainer.validator is None:
         told = "no validation data: no scores, no best checkpoint"
         log.warning("%s%s", told, ", and trainer.patience has no effect" if options.patience else "")
@@ -197,9 +201,7 @@ def _tokenizers(config: RunConfig, run: RunDir, source: Source) -> TokenizerPair
 
 def _encode(source: Source, tokenizers: TokenizerPair, title: str, max_length: int | None) -> EncodedCorpus:
     with progress_bar(title, None) as advance:
-        return encode_source(
-            source, tokenizers.source, tokenizers.target, max_length=max_length, progress=advance
-        )
+        return encode_source(source, tokenizers.source, tokenizers.target, max_length=max_length, progress=advance)
 
 
 def _validator(

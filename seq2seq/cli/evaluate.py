@@ -85,7 +85,9 @@ def _source(loaded: LoadedRun, options: EvaluateOptions) -> Source:
         return TextFileSource([(Path(options.source), Path(options.target))])
     source = loaded.config.data().split(options.split)
     if source is None:
-        raise ConfigError(Problem(f"data.{options.split}", "the run has no such split; name files with source=, target="))
+        raise ConfigError(
+            Problem(f"data.{options.split}", "the run has no such split; name files with source=, target=")
+        )
     return source
 
 

@@ -31,6 +31,7 @@ _FRAMES = (
     *["intransitive"] * 5,
     *["being"] * 6,
 )
+_EVENTS = tuple(frame for frame in _FRAMES if frame != "being")
 _TENSES: tuple[Tense, ...] = (
     "present", "present", "present", "present", "present", "perfect", "perfect", "modal", "modal", "modal",
 )  # fmt: skip
@@ -90,17 +91,14 @@ class Derivations:
     def _fronted(self) -> Pair:
         """A main clause after an adverb of time."""
         front, tenses = self._pick(lexicon.TIMES)
-        clause = self._clause(tenses, polarities=_MOSTLY_PLAIN, time=False)
-        while clause.verb.state and clause.verb.frame != "being":
-            clause = self._clause(tenses, polarities=_MOSTLY_PLAIN, time=False)
-        return grammar.fronted(front, clause)
+        return grammar.fronted(front, self._clause(tenses, event=True, polarities=_MOSTLY_PLAIN, time=False))
 
     def _reason(self) -> tuple[Clause, Pair]:
         """A main clause and a subordinate one."""
         if self._chance(0.6):
             return self._clause(short=True), grammar.subordinate(self._pick(lexicon.REASONS), self._clause(short=True))
         main = self._clause(("present", "modal"), short=True)
-        occasion = self._clause(("present",), polarities=("plain",), short=True)
+        occasion = self._clause(("present",), event=True, polarities=("plain",), short=True)
         return main, grammar.subordinate(self._pick(lexicon.OCCASIONS), occasion)
 
     def _opinion(self) -> Pair:
@@ -136,16 +134,17 @@ class Derivations:
         tenses: Collection[str] = ("present", "perfect", "modal"),
         *,
         frames: Sequence[str] = _FRAMES,
+        event: bool = False,
         subject: NounPhrase | None = None,
         polarities: Sequence[str] = _POLARITIES,
         time: bool = True,
         short: bool = False,
     ) -> Clause:
-        """`short` leaves out adverbs of time, most adjectives and all prepositional modifiers."""
-        frame = self._pick(frames)
+        """An `event` is no state. `short` leaves out adverbs of time, most adjectives and prepositional modifiers."""
+        frame = self._pick(_EVENTS if event else frames)
         if frame == "being":
             return self._being(tenses, subject, polarities, short)
-        verb = self._pick(_verbs(frame))
+        verb = self._pick([verb for verb in _verbs(frame) if not (event and verb.state)])
         tense = self._tense(verb, tenses)
         polarity = self._pick(polarities)
         if polarity == "frequency" and verb.state:

@@ -90,7 +90,7 @@ def encode_source(
     progress: Callable[[int], None] | None = None,
 ) -> EncodedCorpus:
     """Reads all of `source`. Leaves out examples with a side of no tokens or of more than max_length (bos and eos not
-    counted). `progress` hears, chunk by chunk, how many examples have been read.
+    counted). `progress` hears after each chunk how many more examples have been read.
 
     Raises DataError where no example remains.
     """
@@ -115,7 +115,7 @@ def encode_source(
         dropped_empty += int(empty.sum())
         dropped_long += int(long.sum())
         if progress is not None:
-            progress(num_read)
+            progress(len(chunk))
     if not numbers:
         raise DataError(_nothing_left(num_read, dropped_empty, dropped_long, max_length))
     return EncodedCorpus(

@@ -17,7 +17,7 @@ class EncoderDecoder(Model):
     Options:
         encoder: reads the source
         decoder: writes the target
-        tie_embeddings: one matrix for the target embedding and head (target), or also the source embedding (all)
+        tie_embeddings: share target embedding and head (target), and source embedding too (all)
     """
 
     def __init__(

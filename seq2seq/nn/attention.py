@@ -102,38 +102,41 @@ class CrossAttention(nn.Module):
 
 @dataclass(frozen=True)
 class KeyValueCache:
-    """Keys and values of the first `length` positions, of all layers: buffer (layers,N,2H,C,K) with C >= length.
+    """Keys and values of the first `length` positions: for each layer a buffer (N,2H,C,K) with C >= length.
 
-    The buffer is written in place. A cache and the longer ones made from it share it, so only the newest may be
-    written to.
+    The buffers are written in place. A cache and the longer ones made from it share them, so only the newest may be
+    written to. They are one a layer, because the allocator reuses small blocks and fetches large ones anew each time.
     """
 
-    buffer: Tensor
+    buffers: tuple[Tensor, ...]
     length: int = 0
 
     @classmethod
     def empty(cls, num_layers: int, like: Tensor, capacity: int) -> KeyValueCache:
         """As many rows, heads of keys and values, dtype and device as like (N,2H,S,K)."""
         rows, num_heads, _, head_dim = like.shape
-        return cls(like.new_empty(num_layers, rows, num_heads, capacity, head_dim))
+        return cls(tuple(like.new_empty(rows, num_heads, capacity, head_dim) for _ in range(num_layers)))
 
     def longer(self) -> KeyValueCache:
-        """One position more, still to be written. Where the buffer is full it is copied into one of twice the size."""
-        capacity = self.buffer.size(3)
-        buffer = F.pad(self.buffer, (0, 0, 0, capacity)) if self.length == capacity else self.buffer
-        return KeyValueCache(buffer, self.length + 1)
+        """One position more, still to be written. Buffers that are full are copied into some of twice the size."""
+        capacity = self.buffers[0].size(2)
+        if self.length < capacity:
+            return KeyValueCache(self.buffers, self.length + 1)
+        return KeyValueCache(tuple(F.pad(x, (0, 0, 0, capacity)) for x in self.buffers), self.length + 1)
 
     def select(self, sources: Tensor, num_sources: int) -> KeyValueCache:
         """Keeps all rows of the sources of index (B',)."""
-        layers, rows, *rest = self.buffer.shape
-        buffer = self.buffer.view(
-            layers, num_sources, rows // num_sources, *rest
-        )  # (layers,N,...) -> (layers,B,beam,...)
-        return KeyValueCache(buffer.index_select(1, sources).flatten(1, 2), self.length)
+        return KeyValueCache(tuple(select_sources(x, sources, num_sources) for x in self.buffers), self.length)
 
     def reorder(self, rows: Tensor) -> KeyValueCache:
         """Row n continues row rows[n]; (N',)."""
-        return KeyValueCache(self.buffer.index_select(1, rows), self.length)
+        return KeyValueCache(tuple(x.index_select(0, rows) for x in self.buffers), self.length)
+
+
+def select_sources(x: Tensor, sources: Tensor, num_sources: int) -> Tensor:
+    """x (N,...), of which each source has the same number of rows -> the rows of the sources of index (B',)."""
+    by_source = x.view(num_sources, x.size(0) // num_sources, *x.shape[1:])  # (N,...) -> (B,beam,...)
+    return by_source.index_select(0, sources).flatten(0, 1)
 
 
 def is_identity(rows: Tensor, num_rows: int) -> bool:

@@ -43,7 +43,7 @@ class Screen:
     @property
     def has_bars(self) -> bool:
         """A terminal that can move its cursor. rich alone would say so of a file too, where FORCE_COLOR is set."""
-        return self.console.is_interactive and self.console.file.isatty()
+        return self.console.is_interactive
 
     def print(self, text: str, style: str = "") -> None:
         """A line above the bars, wrapped between words on a terminal; an indented line, for example a command, is not
@@ -158,8 +158,8 @@ class ConsoleReporter(Reporter):
         for split in ("validation", "test"):
             scores = _facts(values, f"{split}/", SCORES)
             if scores:
-                best = " (best)" if values.get(f"{split}/best") else ""
-                log.info("%s at step %s: %s%s", split, f"{step:,}", "  ".join(scores), best)
+                best = "  (best)" if values.get(f"{split}/best") else ""
+                log.info("step %s %s: %s%s", f"{step:,}", split, "  ".join(scores), best)
 
     def samples(self, step: int, rows: Sequence[Sample]) -> None:
         for source, reference, hypothesis in rows:

@@ -61,7 +61,9 @@ class RunDir:
         except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
             raise CheckpointError(f"{self.config}: cannot be read ({str(error).splitlines()[0]})") from error
         if not isinstance(stored, dict) or stored.pop("format", None) != 1:
-            raise CheckpointError(f"{self.config}: should begin with 'format: 1'; not a config that this version stored")
+            raise CheckpointError(
+                f"{self.config}: should begin with 'format: 1'; not a config that this version stored"
+            )
         return stored
 
     def open_for_training(self, config: Mapping[str, Any]) -> None:
@@ -154,5 +156,3 @@ def _version(package: str) -> str | None:
         return version(package)
     except PackageNotFoundError:
         return None
-
-

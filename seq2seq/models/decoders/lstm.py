@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from seq2seq.models.base import Decoder, DecoderState, Memory, decoders
-from seq2seq.nn.attention import LuongAttention, is_identity
+from seq2seq.nn.attention import LuongAttention, is_identity, select_sources
 from seq2seq.nn.embedding import TokenEmbedding
 from seq2seq.nn.linear import Linear
 from seq2seq.nn.recurrent import lstm
@@ -34,15 +34,14 @@ class LSTMDecoderState(DecoderState):
     memory: Memory
 
     def select(self, sources: Tensor) -> LSTMDecoderState:
-        def rows(x: Tensor) -> Tensor:
-            num_sources = self.keys.size(0)
-            by_source = x.view(num_sources, x.size(0) // num_sources, *x.shape[1:])  # (N,...) -> (B,beam,...)
-            return by_source.index_select(0, sources).flatten(0, 1)
-
-        states, mask, final = self.memory.states, self.memory.mask, self.memory.final
-        memory = Memory(*(x.index_select(0, sources) for x in (states, mask, final)))
-        keys = self.keys.index_select(0, sources)
-        return LSTMDecoderState(rows(self.hidden), rows(self.cell), rows(self.attentional), keys, memory)
+        num_sources = self.keys.size(0)
+        hidden, cell, attentional = (
+            select_sources(x, sources, num_sources) for x in (self.hidden, self.cell, self.attentional)
+        )
+        keys, states, mask, final = (
+            x.index_select(0, sources) for x in (self.keys, self.memory.states, self.memory.mask, self.memory.final)
+        )
+        return LSTMDecoderState(hidden, cell, attentional, keys, Memory(states, mask, final))
 
     def reorder(self, hypotheses: Tensor) -> LSTMDecoderState:
         if is_identity(hypotheses, num_rows=self.hidden.size(0)):
@@ -59,7 +58,7 @@ class LSTMDecoder(Decoder):
         d_model: width of the embeddings and of every layer
         num_layers: number of layers
         attention: how states are scored: dot (needs the encoder's width), general or concat
-        input_feeding: whether each step also reads the last attentional vector; trains more slowly
+        input_feeding: whether each step also reads the last attentional vector; slower
         dropout: of the embeddings, between layers, and of the features
     """
 

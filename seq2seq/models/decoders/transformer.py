@@ -35,7 +35,7 @@ class TransformerDecoderState(DecoderState):
         return TransformerDecoderState(cache, memory, self.mask.index_select(0, sources))
 
     def reorder(self, hypotheses: Tensor) -> TransformerDecoderState:
-        if is_identity(hypotheses, num_rows=self.cache.buffer.size(1)):
+        if is_identity(hypotheses, num_rows=self.cache.buffers[0].size(0)):
             return self
         return replace(self, cache=self.cache.reorder(hypotheses))
 
@@ -49,8 +49,8 @@ class TransformerDecoder(Decoder):
         num_layers: number of layers
         num_heads: attention heads of a layer; must divide d_model
         d_ff: inner width of the feed-forward sublayers
-        norm: where layers normalise: post, as in the paper, or pre, which trains more easily when deep
-        activation: between the two linear layers of a feed-forward sublayer: relu or gelu
+        norm: where layers normalise: post, as in the paper, or pre, easier to train when deep
+        activation: inside the feed-forward sublayers: relu or gelu
         positions: what is added to the embeddings: sinusoidal, or none
         dropout: of the embeddings and of every sublayer's output
         attention_dropout: of the attention weights
@@ -108,7 +108,7 @@ class TransformerDecoder(Decoder):
         cache = state.cache.longer()
         x = self.positions(self.embedding(tokens[:, None]), start=position)  # (N,1,D)
         x = self.dropout(x)
-        for layer, heads, past in zip(self.layers, state.memory, cache.buffer, strict=True):
+        for layer, heads, past in zip(self.layers, state.memory, cache.buffers, strict=True):
             x = layer(x, heads, state.mask, past, position)
         logits: Tensor = self.head(self.norm(x).squeeze(1))
         return logits, replace(state, cache=cache)

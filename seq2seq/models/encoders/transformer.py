@@ -25,8 +25,8 @@ class TransformerEncoder(Encoder):
         num_layers: number of layers
         num_heads: attention heads of a layer; must divide d_model
         d_ff: inner width of the feed-forward sublayers
-        norm: where layers normalise: post, as in the paper, or pre, which trains more easily when deep
-        activation: between the two linear layers of a feed-forward sublayer: relu or gelu
+        norm: where layers normalise: post, as in the paper, or pre, easier to train when deep
+        activation: inside the feed-forward sublayers: relu or gelu
         positions: what is added to the embeddings: sinusoidal, or none
         dropout: of the embeddings and of every sublayer's output
         attention_dropout: of the attention weights

@@ -105,7 +105,7 @@ def test_nothing_of_a_source_is_copied_for_its_hypotheses() -> None:
     assert isinstance(wider, TransformerDecoderState)
     assert wider.memory is state.memory
     assert wider.mask is state.mask
-    assert wider.cache.buffer.size(1) == 6
+    assert wider.cache.buffers[0].size(0) == 6
     assert state.reorder(torch.arange(2)) is state  # the identity costs nothing
 
     other = LSTMDecoder(OTHER, 12, d_model=16).start(memory, max_length=7)

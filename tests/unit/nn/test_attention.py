@@ -51,21 +51,24 @@ def test_cache_grows_by_doubling_and_keeps_what_it_holds() -> None:
     capacities, storages = [], []
     for position in range(7):
         cache = cache.longer()
-        cache.buffer[:, :, :, position] = position
-        capacities.append(cache.buffer.size(3))
-        storages.append(cache.buffer.data_ptr())
+        for buffer in cache.buffers:
+            buffer[:, :, position] = position
+        capacities.append(cache.buffers[1].size(2))
+        storages.append(cache.buffers[1].data_ptr())
     assert cache.length == 7
-    assert cache.buffer.shape[:3] == (2, B, 2 * HEADS)
+    assert [buffer.shape[:2] for buffer in cache.buffers] == [(B, 2 * HEADS)] * 2
     assert capacities == [3, 3, 3, 6, 6, 6, 12]
     assert len(set(storages[:3])) == len(set(storages[3:6])) == 1  # written in place
-    assert torch.equal(cache.buffer[1, 0, 0, :7, 0], torch.arange(7.0))
+    assert torch.equal(cache.buffers[1][0, 0, :7, 0], torch.arange(7.0))
 
 
 def test_cache_selects_sources_and_reorders_rows() -> None:
-    rows = torch.arange(6.0).view(1, 6, 1, 1, 1).expand(2, 6, 4, 5, 3)  # 3 sources x 2 hypotheses
-    cache = KeyValueCache(rows, length=2)
-    assert cache.select(torch.tensor([2, 0]), num_sources=3).buffer[1, :, 0, 0, 0].tolist() == [4, 5, 0, 1]
-    assert cache.reorder(torch.tensor([1, 1, 4])).buffer[1, :, 0, 0, 0].tolist() == [1, 1, 4]
+    rows = torch.arange(6.0).view(6, 1, 1, 1).repeat(1, 4, 5, 3)  # 3 sources x 2 hypotheses
+    cache = KeyValueCache((rows, -rows), length=2)
+    selected, reordered = cache.select(torch.tensor([2, 0]), num_sources=3), cache.reorder(torch.tensor([1, 1, 4]))
+    assert selected.length == reordered.length == 2
+    assert [x[:, 3, 4, 2].tolist() for x in selected.buffers] == [[4, 5, 0, 1], [-4, -5, 0, -1]]
+    assert [x[:, 3, 4, 2].tolist() for x in reordered.buffers] == [[1, 1, 4], [-1, -1, -4]]
 
 
 def test_identity() -> None:

@@ -1,0 +1,96 @@
+"""Every command of the README's `sh` blocks runs, in the order of the page, in one working directory."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow
+import pyarrow.parquet
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+# What makes a command small enough for a test, or independent of the network; nothing of what the page says is lost.
+QUICK = "debug=quick trainer.max_steps=2 trainer.validate_every=2 trainer.validation_examples=3 trainer.max_tokens=128"
+SMALLER = {
+    "data=text_files": "tokenizer.vocab_size=400",
+    "data=wmt14": "data.path=wmt14 tokenizer.vocab_size=400 tokenizer.byte_fallback=false model.encoder.num_layers=1 "
+    "model.decoder.num_layers=1 model.encoder.d_model=16 model.decoder.d_model=16",
+}
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", README, flags=re.MULTILINE | re.DOTALL)
+
+
+def commands() -> list[str]:
+    return [line for block in blocks("sh") for line in block.splitlines() if line.strip()]
+
+
+def adapted(command: str) -> str:
+    if "seq2seq-train" not in command or "--cfg" in command:
+        return command
+    extra = [QUICK if "data=" in command else f"{QUICK} data.train=50 tokenizer.vocab_size=400"]
+    if "tokenizer=characters" in command:
+        extra = [f"{QUICK} data.train=50"]
+    extra += [more for sign, more in SMALLER.items() if sign in command]
+    return f"{command} {' '.join(extra)}"
+
+
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The files that the page speaks of."""
+    folder = tmp_path_factory.mktemp("readme")
+    (folder / "corpus").mkdir()
+    pairs = [(f"the house number {i} is big .", f"das Haus Nummer {i} ist gross .") for i in range(40)]
+    for name in ("train", "val", "test"):
+        for language, side in (("en", 0), ("de", 1)):
+            text = "".join(f"{pair[side]}\n" for pair in pairs)
+            (folder / "corpus" / f"{name}.{language}").write_text(text, encoding="utf-8")
+    (folder / "in.txt").write_text("the house\n\nthe number 7\n", encoding="utf-8")
+    local_hub = folder / "wmt14" / "de-en"
+    local_hub.mkdir(parents=True)
+    table = pyarrow.table({"translation": [{"de": german, "en": english} for english, german in pairs]})
+    for split in ("train", "validation", "test"):
+        pyarrow.parquet.write_table(table, local_hub / f"{split}-00000-of-00001.parquet")
+    plugin = next(block for block in blocks("python") if "my_encoders.py" in block)
+    (folder / "my_encoders.py").write_text(plugin, encoding="utf-8")
+    choice = folder / "my_configs" / "model" / "encoder"
+    choice.mkdir(parents=True)
+    (choice / "bag_of_words.yaml").write_text("name: bag_of_words\n", encoding="utf-8")
+    return folder
+
+
+def test_the_readme_has_commands() -> None:
+    text = "\n".join(commands())
+    for name in ("seq2seq-train", "seq2seq-evaluate", "seq2seq-translate"):
+        assert name in text
+
+
+def test_the_make_targets_of_the_readme_exist() -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    named = set(re.findall(r"^ +make ([\w-]+)", README, flags=re.MULTILINE))
+    assert {"demo", "test"} <= named
+    assert named <= set(re.findall(r"^([\w-]+):", makefile, flags=re.MULTILINE))
+
+
+def test_the_readme_s_commands_run(workplace: Path) -> None:
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    environment = {**os.environ, "PATH": path, "HF_HUB_OFFLINE": "1", "HF_HOME": str(workplace / "hub")}
+    for command in commands():
+        done = subprocess.run(
+            ["bash", "-c", adapted(command)],
+            cwd=workplace,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+        assert done.returncode == 0, f"{command}\n{done.stderr}"
+    assert (workplace / "out.txt").read_text(encoding="utf-8").count("\n") == 3
+    assert (workplace / "runs" / "mine" / "evaluation" / "test" / "scores.json").exists()
+    assert (workplace / "runs" / "mine" / "evaluation" / "val.en" / "scores.json").exists()
+    assert (workplace / "runs" / "bag" / "checkpoints" / "last").exists()
