@@ -10,7 +10,6 @@ import json
 import re
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from seq2seq.binding import REQUIRED, family_of, options_of

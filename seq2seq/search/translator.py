@@ -25,7 +25,7 @@ SENTENCE_END = re.compile(
 WHITESPACE = re.compile(r"\s+")
 
 
-class Interrupted(Exception):  # noqa: N818 - not a fault
+class Interrupted(Exception):
     """`should_stop` said so; what was translated so far is lost."""
 
 

@@ -43,7 +43,7 @@ class Screen:
     @property
     def has_bars(self) -> bool:
         """A terminal that can move its cursor. rich alone would say so of a file too, where FORCE_COLOR is set."""
-        return self.console.is_interactive
+        return self.console.is_interactive and self.console.file.isatty()
 
     def print(self, text: str, style: str = "") -> None:
         """A line above the bars, wrapped between words on a terminal; an indented line, for example a command, is not

@@ -50,10 +50,10 @@ def at_module_level(tree: ast.Module) -> ast.Module:
     """Without the bodies of functions, and without what is imported for type checkers only."""
 
     class Strip(ast.NodeTransformer):
-        def visit_FunctionDef(self, node: ast.FunctionDef) -> None:  # noqa: N802 - the name that ast calls
+        def visit_FunctionDef(self, node: ast.FunctionDef) -> None:
             return None
 
-        def visit_If(self, node: ast.If) -> ast.If | None:  # noqa: N802
+        def visit_If(self, node: ast.If) -> ast.If | None:
             return None if ast.unparse(node.test) == "TYPE_CHECKING" else node
 
     return Strip().visit(tree)
