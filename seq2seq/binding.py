@@ -100,7 +100,7 @@ class _Binder:
             elif family is not None:
                 nullable = type(None) in get_args(option.annotation)
                 bound[name] = None if value is None and nullable else self.component(family, value, _join(path, name))
-            elif is_dataclass(option.annotation):
+            elif is_dataclass(option.annotation) and name in tree:
                 bound[name] = self.group(option.annotation, value, _join(path, name))
             elif name in tree:
                 plain[name] = option
@@ -145,14 +145,24 @@ class _Binder:
     def values(self, known: Mapping[str, Option], tree: Mapping[str, Any], path: str) -> dict[str, Any]:
         """What pydantic makes of the values."""
         model = _pydantic_model(tuple((name, option.annotation) for name, option in known.items()))
+        given = {
+            name: tree[name] if _takes_bool(option.annotation) else _without_bools(tree[name])
+            for name, option in known.items()
+        }
         try:
-            checked = model.model_validate({name: tree[name] for name in known})
+            checked = model.model_validate(given)
         except ValidationError as error:
             mistakes: dict[str, list[Any]] = {}
+            values: dict[str, Any] = {}
             for mistake in error.errors(include_url=False):
-                mistakes.setdefault(str(mistake["loc"][0]), []).append(mistake)
-            for name, found in mistakes.items():
-                self.problems.append(Problem(_join(path, name), _explain(found, tree[name])))
+                name, *inside = mistake["loc"]
+                where, value = str(name), tree[str(name)]
+                if inside and isinstance(inside[0], int) and mistake["type"] != "missing":
+                    where, value = f"{where}[{inside[0]}]", value[inside[0]]
+                mistakes.setdefault(where, []).append(mistake)
+                values[where] = value
+            for where, found in mistakes.items():
+                self.problems.append(Problem(_join(path, where), _explain(found, values[where])))
             return {}
         return {name: getattr(checked, f"option_{name}") for name in known}
 
@@ -165,14 +175,28 @@ def _pydantic_model(annotations: tuple[tuple[str, Any], ...]) -> type[BaseModel]
     return create_model("Options", __config__=config, **declared)
 
 
+def _takes_bool(annotation: Any) -> bool:
+    return annotation in (bool, Any) or any(_takes_bool(part) for part in get_args(annotation))
+
+
+def _without_bools(value: Any) -> Any:
+    """Something that is refused in the place of true and false, which pydantic would take for 1 and 0."""
+    if isinstance(value, list):
+        return [_without_bools(part) for part in value]
+    return object() if isinstance(value, bool) else value
+
+
 def _join(path: str, key: str) -> str:
     return f"{path}.{key}" if path else key
 
 
 def _explain(mistakes: list[Any], value: Any) -> str:
-    wanted = " or ".join(dict.fromkeys(_expected(mistake) for mistake in mistakes))
-    given = "empty (null)" if value is None else repr(value)
-    message = f"should be {wanted}, but is {given}"
+    missing = [mistake["loc"][1] + 1 for mistake in mistakes if mistake["type"] == "missing"]
+    words = [f"a list of {max(missing)} values"] if missing else [_expected(mistake) for mistake in mistakes]
+    given = "empty (null)" if value is None else str(value).lower() if isinstance(value, bool) else repr(value)
+    message = f"should be {' or '.join(dict.fromkeys(words))}, but is {given}"
+    if isinstance(value, bool) and "text" in words:
+        message += "; YAML reads yes, no, on and off so where they have no quotes"
     choices = [choice for m in mistakes if m["type"] == "literal_error" for choice in _choices(m)]
     if choices and isinstance(value, str) and (close := difflib.get_close_matches(value, choices, n=1)):
         message += f"; did you mean '{close[0]}'?"
@@ -202,8 +226,7 @@ def _expected(mistake: Mapping[str, Any]) -> str:
         "tuple": "a list",
         "dict": "a mapping",
         "none": "empty (null)",
-        "too_long": f"no more than {context.get('max_length')} values",
-        "missing": "a list of more values",
+        "too_long": f"a list of {context.get('max_length')} values",
     }.items():
         if kind.startswith(prefix):
             return words

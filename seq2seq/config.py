@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from torch.optim import Optimizer
@@ -37,11 +38,12 @@ class RunConfig:
     plugins: list[str] = field(default_factory=list)
 
 
-def bind_run(tree: Mapping[str, Any]) -> RunConfig:
-    """Checks the whole tree. Raises ConfigError with every mistake in it."""
-    plugins = tree.get("plugins") or []
-    load_components([plugins] if isinstance(plugins, str) else [str(plugin) for plugin in plugins])
-    return bind(RunConfig, tree)
+def bind_run(tree: Mapping[str, Any], untrusted: Path | None = None) -> RunConfig:
+    """Checks the whole tree. Raises ConfigError with every mistake, one being a plugin in the folder `untrusted`."""
+    given = tree.get("plugins") or []
+    plugins = given if isinstance(given, list) else [given]
+    load_components(map(str, plugins), untrusted)
+    return bind(RunConfig, {**tree, "plugins": plugins})
 
 
 def stored_form(config: RunConfig) -> dict[str, Any]:
@@ -56,7 +58,7 @@ def read_run(run: RunDir, changes: Mapping[str, Any]) -> RunConfig:
     """
     stored = run.read_config()
     try:
-        bind_run(stored)
+        bind_run(stored, untrusted=run.path)
     except ConfigError as error:
         raise CheckpointError(f"{run.config}: {error}") from error
     return bind_run(merge(stored, changes))

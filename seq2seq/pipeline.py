@@ -19,7 +19,7 @@ from seq2seq.data.batch import Batch
 from seq2seq.data.corpus import ListSource, Source, Split
 from seq2seq.data.encoded import EncodedCorpus, encode_source
 from seq2seq.data.loader import Loader
-from seq2seq.errors import ConfigError, Problem
+from seq2seq.errors import CheckpointError, ConfigError, Problem, UserError
 from seq2seq.models.base import Model
 from seq2seq.search.base import Search
 from seq2seq.search.beam import Beam
@@ -27,7 +27,7 @@ from seq2seq.search.translator import Translator
 from seq2seq.text.pair import TokenizerPair, load_pair, train_pair
 from seq2seq.text.vocab import Vocab
 from seq2seq.training.checkpoint import Checkpoint, CheckpointStore, load_weights
-from seq2seq.training.console import ConsoleReporter, progress_bar, setup_logging
+from seq2seq.training.console import IN_FILE_ONLY, ConsoleReporter, progress_bar, setup_logging
 from seq2seq.training.evaluator import Validator
 from seq2seq.training.options import TrainerOptions
 from seq2seq.training.precision import Precision, autocast, resolve_device, resolve_precision
@@ -44,7 +44,7 @@ def check(config: RunConfig) -> None:
     Raises ConfigError with every refusal.
     """
     toy = Vocab((*Vocab.special, "a", "b"))
-    other = toy if config.tokenizer.options["shared"] else Vocab((*Vocab.special, "c"))
+    other = toy if config.tokenizer.options.get("shared") else Vocab((*Vocab.special, "c"))
     options = config.trainer
 
     def build_model() -> Model:
@@ -79,11 +79,17 @@ def train(config: RunConfig, path: Path, command: Sequence[str]) -> None:
     splits: dict[Split, Source | None] = {name: corpus.split(name) for name in ("train", "validation", "test")}
     if splits["train"] is None:
         raise ConfigError(Problem("data.train", "is missing; it has to be given"))
+    if config.trainer.num_threads is not None:
+        torch.set_num_threads(config.trainer.num_threads)
     with run.locked():
         run.open_for_training(stored_form(config))
         setup_logging(run.log)
         run.record_start(command)
-        _prepare_and_train(config, run, splits["train"], splits["validation"])
+        try:
+            _prepare_and_train(config, run, splits["train"], splits["validation"])
+        except Exception as error:  # the command tells it on the screen
+            log.error("%s", error, exc_info=not isinstance(error, UserError), extra=IN_FILE_ONLY)
+            raise
         log.info("the run is in %s; what to type next:", path)
         if splits["test"] is not None:
             log.info("  seq2seq-evaluate run=%s split=test", path)
@@ -91,93 +97,112 @@ def train(config: RunConfig, path: Path, command: Sequence[str]) -> None:
 
 
 def _prepare_and_train(config: RunConfig, run: RunDir, train_source: Source, validation: Source | None) -> None:
+    tokenizers = _tokenizers(config, run, train_source)
+    encoded = _encode(train_source, tokenizers, "encoding the training data", config.trainer.max_length)
+    with ExitStack() as stack:
+        trainer = make_trainer(config, run.checkpoints, tokenizers, encoded, validation)
+        console = ConsoleReporter(total_steps=_total_steps(config.trainer, trainer.loader))
+        stack.enter_context(closing(console))
+        _announce(config, encoded, trainer)
+        _resume(trainer)
+        if trainer.done:
+            log.info("already done: %s is reached; a larger one continues this run", trainer.reached_limit)
+        else:
+            kept: list[Reporter] = [
+                JsonLines(run.metrics, resume_step=trainer.progress.step),
+                TensorBoard(run.tensorboard, resume_step=trainer.progress.step),
+            ]
+            for reporter in kept:
+                stack.enter_context(closing(reporter))
+            trainer.reporters = [console, *kept]
+            trainer.on_step = console.progress
+            trainer.train()
+            _finish(config, trainer)
+    best = trainer.checkpoints.best(1)
+    told = f"trained {trainer.progress.step:,} steps"
+    if best:
+        found = "  ".join(f"{name} {value:.2f}" for name, value in best[0].metrics.items())
+        told += f"; the best validation, at step {best[0].step:,}: {found}"
+    log.info("%s", told)
+
+
+def make_trainer(
+    config: RunConfig, checkpoints: Path, tokenizers: TokenizerPair, encoded: EncodedCorpus, validation: Source | None
+) -> Trainer:
+    """At its first step, and without reporters."""
     options = config.trainer
     device = resolve_device(options.device)
     precision = partial(autocast, device, resolve_precision(options.precision, device))
-    if options.num_threads is not None:
-        torch.set_num_threads(options.num_threads)
-    tokenizers = _tokenizers(config, run, train_source)
-    encoded = _encode(train_source, tokenizers, "encoding the training data", options.max_length)
     loader = Loader(encoded, max_tokens=options.max_tokens, seed=options.seed)
     torch.manual_seed(options.seed)
     model = config.model(tokenizers.source.vocab, tokenizers.target.vocab).to(device)
-    steps = options.max_steps
-    if options.max_epochs is not None:
-        steps_by_epochs = math.ceil(options.max_epochs * loader.batches_per_epoch / options.accumulate)
-        steps = min(steps or steps_by_epochs, steps_by_epochs)
-    store = CheckpointStore(
-        run.checkpoints, metric=options.metric, keep_last=options.keep_last, keep_best=options.keep_best
+    return Trainer(
+        model=model,
+        loss=config.loss(),
+        optimizer=config.optimizer(model.named_parameters()),
+        schedule=config.schedule(_total_steps(options, loader)),
+        loader=loader,
+        validator=_validator(config, validation, model, tokenizers, device, precision),
+        checkpoints=_store(checkpoints, options),
+        reporters=[],
+        options=options,
+        device=device,
+        autocast=precision,
+        describe=partial(_describe, tokenizers),
     )
-    with ExitStack() as stack:
-        console = ConsoleReporter(total_steps=steps)
-        stack.enter_context(closing(console))
-        trainer = Trainer(
-            model=model,
-            loss=config.loss(),
-            optimizer=config.optimizer(model.named_parameters()),
-            schedule=config.schedule(steps),
-            loader=loader,
-            validator=_validator(config, validation, model, tokenizers, device, precision),
-            checkpoints=store,
-            reporters=[console],
-            options=options,
-            device=device,
-            autocast=precision,
-            describe=partial(_describe, tokenizers),
-            on_step=console.progress,
-        )
-        _resume(trainer, store, model)
-        kept: list[Reporter] = [
-            JsonLines(run.metrics, resume_step=trainer.progress.step),
-            TensorBoard(run.tensorboard, resume_step=trainer.progress.step),
-        ]
-        for reporter in kept:
-            stack.enter_context(closing(reporter))
-        trainer.reporters = [console, *kept]
-        _announce(config, encoded, loader, model, device, trainer)
-        progress = trainer.train()
-        best = store.best(1)
-        metrics = dict(best[0].metrics) if best else progress.metrics
-        hyperparameters = {
-            key: value if isinstance(value, str | int | float | bool) else str(value)
-            for key, value in flatten(stored_form(config)).items()
-        }
-        for reporter in trainer.reporters:
-            reporter.finish(hyperparameters, {f"best/{name}": value for name, value in metrics.items()})
-    if best:
-        found = "  ".join(f"{name} {value:.2f}" for name, value in metrics.items())
-        log.info(
-            "trained %s steps; the best validation, at step %s: %s", f"{progress.step:,}", f"{best[0].step:,}", found
-        )
-    else:
-        log.info("trained %s steps", f"{progress.step:,}")
 
 
-def _resume(trainer: Trainer, store: CheckpointStore, model: Model) -> None:
-    newest = store.newest(log.warning)
+def _total_steps(options: TrainerOptions, loader: Loader) -> int | None:
+    """The first of the limits that are known beforehand."""
+    limits = [options.max_steps]
+    if options.max_epochs is not None:
+        limits.append(math.ceil(options.max_epochs * loader.batches_per_epoch / options.accumulate))
+    return min((limit for limit in limits if limit is not None), default=None)
+
+
+def _store(folder: Path, options: TrainerOptions) -> CheckpointStore:
+    return CheckpointStore(folder, metric=options.metric, keep_last=options.keep_last, keep_best=options.keep_best)
+
+
+def _resume(trainer: Trainer) -> None:
+    newest = trainer.checkpoints.newest(log.warning)
     if newest is not None:
         checkpoint, state = newest
-        load_weights(model, checkpoint)
-        trainer.load_state_dict(state)
+        load_weights(trainer.model, checkpoint)
+        try:
+            trainer.load_state_dict(state)
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise CheckpointError(
+                f"{checkpoint.folder}: its training state does not fit this version ({error})"
+            ) from error
         log.info("continuing at step %s", f"{checkpoint.step:,}")
 
 
-def _announce(
-    config: RunConfig, encoded: EncodedCorpus, loader: Loader, model: Model, device: torch.device, trainer: Trainer
-) -> None:
+def _finish(config: RunConfig, trainer: Trainer) -> None:
+    """The final scores, with the hyperparameters that led to them."""
+    best = trainer.checkpoints.best(1)
+    metrics = best[0].metrics if best else {}
+    hyperparameters = {
+        key: value if isinstance(value, str | int | float | bool) else str(value)
+        for key, value in flatten(stored_form(config)).items()
+    }
+    for reporter in trainer.reporters:
+        reporter.finish(hyperparameters, {f"best/{name}": value for name, value in metrics.items()})
+
+
+def _announce(config: RunConfig, encoded: EncodedCorpus, trainer: Trainer) -> None:
     options = config.trainer
-    number = sum(parameter.numel() for parameter in model.parameters())
-    used = resolve_precision(options.precision, device)
+    number = sum(parameter.numel() for parameter in trainer.model.parameters())
+    used = resolve_precision(options.precision, trainer.device)
     left_out = {
         "an empty side": encoded.dropped_empty,
         f"more than trainer.max_length={options.max_length} tokens": encoded.dropped_long,
     }
     told = "; ".join(f"{count:,} with {why} left out" for why, count in left_out.items() if count)
+    in_epoch = f"{trainer.loader.batches_per_epoch:,}"
     log.info("data: %s training pairs%s", f"{len(encoded):,}", f" ({told})" if told else "")
-    log.info("model: %s, %s parameters, %s on %s", config.model.name, f"{number:,}", used, device)
-    log.info(
-        "batches: %s in an epoch, of at most %s tokens", f"{loader.batches_per_epoch:,}", f"{options.max_tokens:,}"
-    )
+    log.info("model: %s, %s parameters, %s on %s", config.model.name, f"{number:,}", used, trainer.device)
+    log.info("batches: %s in an epoch, of at most %s tokens", in_epoch, f"{options.max_tokens:,}")
     if trainer.validator is None:
         told = "no validation data: no scores, no best checkpoint"
         log.warning("%s%s", told, ", and trainer.patience has no effect" if options.patience else "")
@@ -292,10 +317,7 @@ def load_run(
     tokenizers = load_pair(config.tokenizer.component, run.tokenizer)
     model = config.model(tokenizers.source.vocab, tokenizers.target.vocab)
     options = config.trainer
-    store = CheckpointStore(
-        run.checkpoints, metric=options.metric, keep_last=options.keep_last, keep_best=options.keep_best
-    )
-    chosen = store.choose(checkpoint, average=options.average, average_of=options.average_of)
+    chosen = _store(run.checkpoints, options).choose(checkpoint, average=options.average, average_of=options.average_of)
     load_weights(model, *chosen)
     model.to(used_device).eval()
     return LoadedRun(

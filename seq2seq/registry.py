@@ -40,7 +40,7 @@ class Family(Generic[T]):
 
         def add(cls: type[C]) -> type[C]:
             known = self.components.get(name)
-            if known is not None and known.__qualname__ != cls.__qualname__:
+            if known is not None and (known.__module__, known.__qualname__) != (cls.__module__, cls.__qualname__):
                 raise ValueError(f"{self.group} {name!r} is registered twice: {known!r} and {cls!r}")
             self.components[name] = cls  # type: ignore[assignment]
             return cls

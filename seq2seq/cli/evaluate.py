@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from seq2seq.data.corpus import Source
     from seq2seq.pipeline import LoadedRun
 
+METRICS = (("bleu", "BLEU"), ("chrf", "chrF2"), ("ter", "TER"))
+
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluateOptions:
@@ -35,7 +37,7 @@ class EvaluateOptions:
     precision: Literal["auto", "fp32", "bf16"] = "fp32"
     search: dict[str, Any] | None = None
     data: dict[str, Any] | None = None
-    plugins: list[str] = field(default_factory=list)
+    plugins: str | list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         if (self.source is None) != (self.target is None):
@@ -54,15 +56,18 @@ def main() -> None:
 
 def evaluate(tree: dict[str, Any], command: list[str]) -> None:
     from seq2seq.binding import bind
+    from seq2seq.metrics.scores import make_scorer
     from seq2seq.pipeline import load_run
     from seq2seq.training.checkpoint import write_replaced
     from seq2seq.training.console import setup_logging
 
     options = bind(EvaluateOptions, tree)
+    if options.tokenize is not None:
+        make_scorer("bleu", options.tokenize)  # a wrong one is told before any work
     setup_logging(None)
     changes = {key: tree[key] for key in ("search", "data", "plugins") if tree.get(key)}
     loaded = load_run(
-        Path(options.run), options.checkpoint, changes, device=options.device, precision=options.precision
+        Path(options.run).expanduser(), options.checkpoint, changes, device=options.device, precision=options.precision
     )
     source = _source(loaded, options)
     folder = loaded.run.evaluation / options.name
@@ -82,7 +87,7 @@ def _source(loaded: LoadedRun, options: EvaluateOptions) -> Source:
     from seq2seq.data.text_files import TextFileSource
 
     if options.source is not None and options.target is not None:
-        return TextFileSource([(Path(options.source), Path(options.target))])
+        return TextFileSource([(Path(options.source).expanduser(), Path(options.target).expanduser())])
     source = loaded.config.data().split(options.split)
     if source is None:
         raise ConfigError(
@@ -138,7 +143,7 @@ def _table(results: dict[str, Any]) -> str:
         "",
         "metric          score    95% interval",
     ]
-    for name, label in (("bleu", "BLEU"), ("chrf", "chrF"), ("ter", "TER")):
+    for name, label in METRICS:
         score = results[name]
         lines.append(f"{label:<12}{score['score']:9.2f}    {score['low']:.2f} to {score['high']:.2f}")
     lines += [
@@ -146,7 +151,7 @@ def _table(results: dict[str, Any]) -> str:
         f"{'perplexity':<12}{results['perplexity']:9.2f}",
         f"{'speed':<12}{results['sentences_per_second']:9.1f}    sentences/s",
         "",
-        *(results[name]["signature"] for name in ("bleu", "chrf", "ter")),
+        *(f"{label}|{results[name]['signature']}" for name, label in METRICS),
     ]
     return "\n".join(lines)
 

@@ -17,7 +17,7 @@ def train(tree: dict[str, Any], command: list[str]) -> None:
     from seq2seq.pipeline import train as train_run
 
     run = tree.pop("run")
-    train_run(bind_run(tree), Path(run), command)
+    train_run(bind_run(tree), Path(run).expanduser(), command)
 
 
 if __name__ == "__main__":

@@ -37,7 +37,7 @@ class TranslateOptions:
     device: str = "auto"
     precision: Literal["auto", "fp32", "bf16"] = "fp32"
     search: dict[str, Any] | None = None
-    plugins: list[str] = field(default_factory=list)
+    plugins: str | list[str] = field(default_factory=list)
 
 
 def main() -> None:
@@ -57,7 +57,11 @@ def translate(tree: dict[str, Any], command: list[str]) -> None:
         output = _open_output(options, stack)
         changes = {key: tree[key] for key in ("search", "plugins") if tree.get(key)}
         loaded = load_run(
-            Path(options.run), options.checkpoint, changes, device=options.device, precision=options.precision
+            Path(options.run).expanduser(),
+            options.checkpoint,
+            changes,
+            device=options.device,
+            precision=options.precision,
         )
         if options.output is not None and output.seekable():
             output.truncate(0)  # only now: a fault up to here leaves an earlier output as it was
@@ -85,7 +89,7 @@ def _open_input(name: str | None, stack: ExitStack) -> tuple[Iterator[str], bool
 
     if name is None:
         return read_stream(sys.stdin.buffer), not stat.S_ISREG(os.fstat(sys.stdin.fileno()).st_mode)
-    path = Path(name)
+    path = Path(name).expanduser()
     if not path.exists():
         raise DataError(f"input={name}: no such file")
     return read_lines(path), stat.S_ISFIFO(path.stat().st_mode)
@@ -94,13 +98,17 @@ def _open_input(name: str | None, stack: ExitStack) -> tuple[Iterator[str], bool
 def _open_output(options: TranslateOptions, stack: ExitStack) -> IO[bytes] | BinaryIO:
     if options.output is None:
         return sys.stdout.buffer
-    output = Path(options.output)
+    output = Path(options.output).expanduser()
     if options.input is not None and output.exists() and output.samefile(options.input):
         raise ConfigError(Problem("output", f"{output} is the input; name another file"))
+    is_new = not output.exists()
     try:
-        return stack.enter_context(output.open("ab"))
+        file = stack.enter_context(output.open("ab"))
     except OSError as error:
         raise ConfigError(Problem("output", f"{output}: cannot be written ({error.strerror})")) from error
+    if is_new:  # a fault before the first line leaves no empty file
+        stack.push(lambda kind, *_: output.unlink() if kind and not output.stat().st_size else None)
+    return file
 
 
 def chunks(lines: Iterator[str], size: int, following: bool) -> Iterator[list[str]]:
@@ -115,7 +123,7 @@ def chunks(lines: Iterator[str], size: int, following: bool) -> Iterator[list[st
         if chunk:
             yield chunk
         return
-    arrived: queue.Queue[str | None | BaseException] = queue.Queue(maxsize=4 * size)
+    arrived: queue.Queue[str | BaseException | None] = queue.Queue(maxsize=4 * size)
     threading.Thread(target=_read_all, args=(lines, arrived.put), daemon=True).start()
     ended = False
     while not ended:
@@ -133,7 +141,7 @@ def chunks(lines: Iterator[str], size: int, following: bool) -> Iterator[list[st
             raise waiting[-1]
 
 
-def _read_all(lines: Iterator[str], put: Callable[[str | None | BaseException], None]) -> None:
+def _read_all(lines: Iterator[str], put: Callable[[str | BaseException | None], None]) -> None:
     """In a thread: the lines, then None, or the fault that ended them."""
     try:
         for line in lines:

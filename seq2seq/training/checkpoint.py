@@ -3,7 +3,10 @@
 checkpoints/step_00001000/model.safetensors   the weights, each tied tensor once
                           training.pt         optimizer, data position, random generators: tensors and plain values
                           meta.json           step, metrics, size and SHA-256 of the other two
-checkpoints/best, last                        the name of a checkpoint, as text
+checkpoints/best, last                        the name of a checkpoint, as text, for people and their scripts
+
+Beside them, until the next start or save: .step_00001000.tmp, which is not finished or being removed, and
+.step_00001000.old, which makes way for another one of its step. A broken one becomes step_00001000.broken at resume.
 """
 
 from __future__ import annotations
@@ -12,7 +15,6 @@ import hashlib
 import io
 import json
 import os
-import pickle
 import re
 import shutil
 from collections.abc import Callable, Mapping
@@ -26,7 +28,7 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 
-from seq2seq.errors import CheckpointError
+from seq2seq.errors import CheckpointError, suggest
 
 FORMAT = 1
 WEIGHTS, TRAINING, META = "model.safetensors", "training.pt", "meta.json"
@@ -35,11 +37,16 @@ LOWER_IS_BETTER = {"loss", "perplexity"}
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A finished checkpoint; metrics are those of the validation at its step, empty where there was none."""
+    """A finished checkpoint; metrics are those of the validation at its step, empty where there was none.
+
+    stopgap: saved only because training was stopped; goes with the next save, so that the newest ones are those of a
+    run that was never stopped.
+    """
 
     folder: Path
     step: int
     metrics: Mapping[str, float]
+    stopgap: bool
     files: Mapping[str, Mapping[str, Any]]
 
     def read(self, name: str) -> bytes:
@@ -62,15 +69,18 @@ def open_checkpoint(folder: Path) -> Checkpoint:
     path = folder / META
     try:
         meta = json.loads(path.read_text(encoding="utf-8"))
-        checkpoint = Checkpoint(folder, int(meta["step"]), dict(meta["metrics"]), dict(meta["files"]))
         stored_format = meta["format"]
+        files = {name: dict(facts) for name, facts in meta["files"].items()}
+        stopgap = bool(meta.get("stopgap", False))
+        checkpoint = Checkpoint(folder, int(meta["step"]), dict(meta["metrics"]), stopgap, files)
     except OSError as error:
         raise CheckpointError(f"{path}: {error.strerror}; not a checkpoint of seq2seq") from error
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(f"{path}: broken ({error}); not a checkpoint of seq2seq") from error
     if stored_format != FORMAT:
         raise CheckpointError(f"{path}: format {stored_format}, but this version reads format {FORMAT}")
-    strangers = {entry.name for entry in folder.iterdir()} - {META, WEIGHTS, TRAINING}
+    # What begins with a dot is left by file managers and network drives.
+    strangers = {entry.name for entry in folder.iterdir() if entry.name[0] != "."} - {META, WEIGHTS, TRAINING}
     if strangers:
         raise CheckpointError(
             f"{folder}: holds {', '.join(sorted(strangers))}, which is no part of a checkpoint; only {WEIGHTS}, "
@@ -95,15 +105,14 @@ def load_weights(model: nn.Module, *checkpoints: Checkpoint) -> None:
 
 def load_training(checkpoint: Checkpoint) -> dict[str, Any]:
     """The training state, read without unpickling anything but tensors and plain values. Raises CheckpointError."""
-
     path = checkpoint.folder / TRAINING
+    content = checkpoint.read(TRAINING)
     try:
-        state = torch.load(io.BytesIO(checkpoint.read(TRAINING)), map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
+        return dict(torch.load(io.BytesIO(content), map_location="cpu", weights_only=True))
+    except Exception as error:  # a file made by a stranger can make torch raise anything
         raise CheckpointError(
             f"{path}: holds something else than tensors and plain values; refused, since loading it could run code"
         ) from error
-    return dict(state)
 
 
 def _read_weights(checkpoint: Checkpoint) -> dict[str, Tensor]:
@@ -141,74 +150,111 @@ class CheckpointStore:
         self.keep_last = keep_last
         self.keep_best = keep_best
 
-    def save(self, step: int, model: nn.Module, training: Mapping[str, Any], metrics: Mapping[str, float]) -> None:
-        """Writes beside its place, syncs, renames; then points `last` and `best`, and removes what is not kept."""
+    def save(
+        self,
+        step: int,
+        model: nn.Module,
+        training: Mapping[str, Any],
+        metrics: Mapping[str, float],
+        *,
+        stopgap: bool = False,
+    ) -> None:
+        """Writes beside its place, syncs, renames; then points `last` and `best`, and removes what is not kept.
 
+        Raises CheckpointError where the disk does not take it; the earlier ones are whole then.
+        """
         buffer = io.BytesIO()
         torch.save(dict(training), buffer)
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in _unique_tensors(model).items()}
         contents = {WEIGHTS: save_tensors(tensors), TRAINING: buffer.getvalue()}
         files = {n: {"size": len(c), "sha256": hashlib.sha256(c).hexdigest()} for n, c in contents.items()}
-        meta = {"format": FORMAT, "step": step, "metrics": dict(metrics), "files": files}
+        meta = {"format": FORMAT, "step": step, "metrics": dict(metrics), "stopgap": stopgap, "files": files}
         contents[META] = (json.dumps(meta, indent=1) + "\n").encode()
-
-        self.folder.mkdir(parents=True, exist_ok=True)
         target = self.folder / _name(step)
-        temporary = self.folder / f".{target.name}.tmp"
-        shutil.rmtree(temporary, ignore_errors=True)
         try:
-            temporary.mkdir()
-            for name, content in contents.items():
-                write_synced(temporary / name, content)
-            sync_folder(temporary)
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._clear_up()
+            self._put(target, contents)
+            self._point_and_prune()
         except OSError as error:
-            shutil.rmtree(temporary, ignore_errors=True)
+            shutil.rmtree(_aside(target, "tmp"), ignore_errors=True)  # it may fill the disk
             raise CheckpointError(
                 f"{target}: cannot be written ({error.strerror}); the checkpoints before it are whole, and the same "
                 "command continues from the newest"
             ) from error
-        if target.exists():  # a broken one, or the same step trained again after a broken one
-            shutil.rmtree(target)
+
+    def _put(self, target: Path, contents: Mapping[str, bytes]) -> None:
+        temporary, old = _aside(target, "tmp"), _aside(target, "old")
+        temporary.mkdir()
+        for name, content in contents.items():
+            write_synced(temporary / name, content)
+        sync_folder(temporary)
+        if target.exists():  # the same step, saved at a signal, and now again with the metrics of its validation
+            target.rename(old)
         temporary.rename(target)
         sync_folder(self.folder)
-        self._point_and_prune()
+        shutil.rmtree(old, ignore_errors=True)
+
+    def _clear_up(self) -> None:
+        """What a kill left behind."""
+        for old in self.folder.glob(".step_*.old"):
+            target = old.with_name(old.name[1:].removesuffix(".old"))
+            if target.exists():
+                shutil.rmtree(old, ignore_errors=True)
+            else:  # killed between the two renames of _put
+                old.rename(target)
+        for temporary in self.folder.glob(".step_*.tmp"):
+            shutil.rmtree(temporary, ignore_errors=True)
+
+    def _folders(self) -> list[Path]:
+        """Of all checkpoints, whole or not, oldest first."""
+        found = [folder for folder in self.folder.glob("step_*") if _is_name(folder.name)]
+        return sorted(found, key=lambda folder: int(folder.name.removeprefix("step_")))
 
     def all(self) -> list[Checkpoint]:
         """Every finished checkpoint with a readable meta.json, oldest first."""
         found = []
-        for folder in sorted(self.folder.glob("step_*")):
-            if re.fullmatch(r"step_\d{8,}", folder.name):
-                try:
-                    found.append(open_checkpoint(folder))
-                except CheckpointError:
-                    continue  # told by newest(), which is asked before anything is trained
-        return sorted(found, key=lambda checkpoint: checkpoint.step)
+        for folder in self._folders():
+            try:
+                found.append(open_checkpoint(folder))
+            except CheckpointError:
+                continue  # told by newest(), which is asked before anything is trained
+        return found
 
     def newest(self, report: Callable[[str], None]) -> tuple[Checkpoint, dict[str, Any]] | None:
-        """The newest whole checkpoint with its training state; broken ones are reported and passed over.
+        """The newest whole checkpoint with its training state, to go on from.
 
-        Raises CheckpointError where there are some and none is whole.
+        Broken ones are reported, passed over and renamed, since later saves count on all that are there. Raises
+        CheckpointError where there are some and none is whole.
         """
-        for leftover in self.folder.glob(".step_*.tmp"):
-            shutil.rmtree(leftover, ignore_errors=True)
-        folders = sorted(self.folder.glob("step_*"), key=lambda folder: (len(folder.name), folder.name), reverse=True)
-        fault = ""
-        for folder in folders:
+        self._clear_up()
+        faults: dict[Path, CheckpointError] = {}
+        for folder in reversed(self._folders()):
             try:
                 checkpoint = open_checkpoint(folder)
                 checkpoint.read(WEIGHTS)
-                return checkpoint, load_training(checkpoint)
+                training = load_training(checkpoint)
             except CheckpointError as error:
-                fault = str(error)
-                report(f"broken checkpoint passed over: {fault}")
-        if folders:
-            raise CheckpointError(f"no whole checkpoint to continue from; {fault}")
+                faults[folder] = error
+                continue
+            for broken, fault in faults.items():
+                renamed = broken.with_name(f"{broken.name}.broken")
+                shutil.rmtree(renamed, ignore_errors=True)
+                broken.rename(renamed)
+                report(f"broken checkpoint passed over, and renamed to {renamed.name}: {fault}")
+            self._point_and_prune()
+            return checkpoint, training
+        if faults:
+            first = "\n".join(f"  {fault}" for fault in list(faults.values())[:3])
+            raise CheckpointError(
+                f"{self.folder}: no checkpoint is whole; remove the folder to train from the beginning\n{first}"
+            )
         return None
 
     def best(self, count: int) -> list[Checkpoint]:
         """The best by the metric, best first; the earlier one where they are equal."""
         sign = 1 if self.metric in LOWER_IS_BETTER else -1
-        scored = [checkpoint for checkpoint in self.all() if self.metric in checkpoint.metrics]
+        scored = [c for c in self.all() if self.metric in c.metrics and not c.stopgap]
         return sorted(scored, key=lambda checkpoint: (sign * checkpoint.metrics[self.metric], checkpoint.step))[:count]
 
     def last(self, count: int) -> list[Checkpoint]:
@@ -216,45 +262,56 @@ class CheckpointStore:
         return self.all()[-count:]
 
     def choose(self, checkpoint: str, *, average: int, average_of: str) -> list[Checkpoint]:
-        """best, last, average (the mean of several) or a path. Raises CheckpointError where there is none such."""
-        if checkpoint in ("best", "last"):
-            pointer = self.folder / checkpoint
-            if not self.all():
-                raise CheckpointError(f"{self.folder}: holds no whole checkpoint yet")
-            if checkpoint == "best" and not pointer.exists():  # a run without validation data
-                return self.last(1)
-            return [open_checkpoint(self.folder / _read_pointer(pointer))]
-        if checkpoint == "average":
+        """best, last, average (the mean of several), a name such as step_00001000, or a path.
+
+        Raises CheckpointError where there is none such.
+        """
+        named = [folder for folder in (self.folder / checkpoint, Path(checkpoint)) if folder.is_dir()]
+        if checkpoint == "best":
+            chosen = self.best(1) or self.last(1)  # the last of a run without validation data
+        elif checkpoint == "last":
+            chosen = self.last(1)
+        elif checkpoint == "average":
             chosen = self.last(average) if average_of == "last" else self.best(average)
-            if not chosen:
-                raise CheckpointError(f"{self.folder}: holds no checkpoint to average")
-            return chosen
-        named = self.folder / checkpoint
-        return [open_checkpoint(named if named.is_dir() else Path(checkpoint))]
+        elif named:
+            return [open_checkpoint(named[0])]
+        else:
+            choices = ["best", "last", "average", *(c.folder.name for c in self.all())]
+            raise CheckpointError(f"{self.folder}: no checkpoint '{checkpoint}'; {suggest(checkpoint, choices)}")
+        if not chosen:
+            raise CheckpointError(f"{self.folder}: holds no whole checkpoint yet")
+        return chosen
 
     def _point_and_prune(self) -> None:
         checkpoints, best = self.all(), self.best(self.keep_best)
-        write_replaced(self.folder / "last", checkpoints[-1].folder.name + "\n")
+        _point(self.folder / "last", checkpoints[-1])
         if best:
-            write_replaced(self.folder / "best", best[0].folder.name + "\n")
-        kept = {checkpoint.step for checkpoint in [*checkpoints[-self.keep_last :], *best]}
+            _point(self.folder / "best", best[0])
+        lasting = [checkpoint for checkpoint in checkpoints if not checkpoint.stopgap]
+        kept = {checkpoint.step for checkpoint in [*lasting[-self.keep_last :], checkpoints[-1], *best]}
         for checkpoint in checkpoints:
             if checkpoint.step not in kept:
-                shutil.rmtree(checkpoint.folder, ignore_errors=True)
+                removed = _aside(checkpoint.folder, "tmp")
+                checkpoint.folder.rename(removed)  # at once: what is half removed must not look whole
+                shutil.rmtree(removed, ignore_errors=True)
 
 
 def _name(step: int) -> str:
     return f"step_{step:08d}"
 
 
-def _read_pointer(path: Path) -> str:
-    try:
-        name = path.read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise CheckpointError(f"{path}: cannot be read ({error})") from error
-    if not re.fullmatch(r"step_\d{8,}", name):
-        raise CheckpointError(f"{path}: should hold the name of a checkpoint such as {_name(1000)}, not {name!r}")
-    return name
+def _is_name(name: str) -> bool:
+    return re.fullmatch(r"step_\d{8,}", name) is not None
+
+
+def _aside(folder: Path, kind: str) -> Path:
+    return folder.with_name(f".{folder.name}.{kind}")
+
+
+def _point(pointer: Path, checkpoint: Checkpoint) -> None:
+    text = checkpoint.folder.name + "\n"
+    if not pointer.is_file() or pointer.read_bytes() != text.encode():
+        write_replaced(pointer, text)
 
 
 def write_synced(path: Path, content: bytes) -> None:

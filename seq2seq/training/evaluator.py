@@ -13,7 +13,7 @@ from seq2seq.data.encoded import EncodedCorpus
 from seq2seq.data.loader import ordered_batches
 from seq2seq.metrics.scores import corpus_scores
 from seq2seq.models.base import Model
-from seq2seq.search.translator import Interrupted, Translator
+from seq2seq.search.translator import Interrupted, Translator, evaluating
 from seq2seq.training.loss import CrossEntropy
 
 
@@ -30,20 +30,15 @@ def mean_loss(
     loss = CrossEntropy()
     total = torch.zeros((), device=device)
     num_tokens = 0
-    was_training = model.training
-    model.eval()
-    try:
-        with torch.inference_mode():
-            for batch in ordered_batches(corpus, max_tokens):
-                if should_stop():
-                    raise Interrupted
-                moved = batch.to(device)
-                with autocast():
-                    loss_sum, _ = loss(model.features(moved), model.head, moved.labels)
-                total += loss_sum
-                num_tokens += batch.num_tokens
-    finally:
-        model.train(was_training)
+    with evaluating(model), torch.inference_mode():
+        for batch in ordered_batches(corpus, max_tokens):
+            if should_stop():
+                raise Interrupted
+            moved = batch.to(device)
+            with autocast():
+                loss_sum, _ = loss(model.features(moved), model.head, moved.labels)
+            total += loss_sum
+            num_tokens += batch.num_tokens
     return total.item() / num_tokens
 
 

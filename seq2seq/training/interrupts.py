@@ -41,6 +41,8 @@ class Interrupts:
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
         if self.received is not None:
+            if os.isatty(2):
+                os.write(2, b"\x1b[?25h")  # shows the cursor again, which a progress bar hides
             os._exit(128 + number)
         self.received = number
         # os.write is safe where print may not be: the signal can arrive in the middle of a write to stderr.

@@ -1,6 +1,7 @@
 """The run directory: all that a run is, complete for use on another machine.
 
-config.yaml  command.txt  environment.json  train.log  metrics.jsonl  tensorboard/  tokenizer/  checkpoints/  evaluation/
+config.yaml  command.txt  environment.json  train.log  metrics.jsonl  tensorboard/  tokenizer/  checkpoints/
+evaluation/
 """
 
 from __future__ import annotations
@@ -23,9 +24,10 @@ import yaml
 from seq2seq.errors import CheckpointError, ConfigError, Problem
 from seq2seq.training.checkpoint import write_replaced
 
-GROWING = ("trainer.max_steps", "trainer.max_epochs")  # limits, which a later start may raise
+GROWING = ("trainer.max_steps", "trainer.max_epochs", "trainer.patience")  # limits, which a later start may raise
 FREE = (  # what changes neither the weights nor which checkpoint is the best
     "trainer.log_every",
+    "trainer.save_every",
     "trainer.device",
     "trainer.num_threads",
     "trainer.keep_last",
@@ -34,6 +36,8 @@ FREE = (  # what changes neither the weights nor which checkpoint is the best
     "trainer.average_of",
     "trainer.samples",
 )
+ABSENT = "absent"
+FIRST_FILES = (".lock", ".config.yaml.tmp")  # all that there is where a kill came before the config was stored
 PACKAGES = ("torch", "numpy", "hydra-core", "sentencepiece", "sacrebleu", "datasets", "safetensors", "pydantic")
 
 
@@ -67,31 +71,35 @@ class RunDir:
         return stored
 
     def open_for_training(self, config: Mapping[str, Any]) -> None:
-        """Stores the config in a new run; compares it with the one of a run that is there.
+        """Stores the config in a new run; compares it with the one of a run that has made something already.
 
-        Raises ConfigError with every key that differs, CheckpointError where the folder is something else than a run.
+        Raises ConfigError with every key that differs.
         """
-        if self.config.exists():
+        if self.config.exists() and (self.tokenizer.exists() or self.checkpoints.exists()):
             _compare(self.path, self.read_config(), config)
-        elif self.path.is_dir() and any(entry.name != ".lock" for entry in self.path.iterdir()):
-            raise CheckpointError(f"{self.path}: is not empty and not a run; name another folder with run=...")
-        self.path.mkdir(parents=True, exist_ok=True)
         text = yaml.safe_dump({"format": 1, **config}, sort_keys=False, allow_unicode=True, width=120)
         write_replaced(self.config, text)
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Keeps a second training process out of the run. Raises CheckpointError where one is at work."""
+        """Makes the folder, and keeps a second training process out of it.
+
+        Raises CheckpointError where one is at work, or where the folder is something else than a run.
+        """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
+            if not self.config.exists() and any(entry.name not in FIRST_FILES for entry in self.path.iterdir()):
+                raise CheckpointError(f"{self.path}: is not empty and not a run; name another folder with run=...")
             file = (self.path / ".lock").open("w")
         except OSError as error:
             raise CheckpointError(f"{self.path}: cannot be written ({error.strerror})") from error
         with file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
+            except BlockingIOError as error:
                 raise CheckpointError(f"{self.path}: another process is training in this run") from error
+            except OSError:
+                pass  # a file system without locks
             yield
 
     def record_start(self, command: Sequence[str]) -> None:
@@ -114,13 +122,13 @@ def _compare(path: Path, stored: Mapping[str, Any], given: Mapping[str, Any]) ->
     old, new = flatten(stored), flatten(given)
     problems = []
     for key in sorted(old.keys() | new.keys()):
-        before, after = old.get(key), new.get(key)
+        before, after = old.get(key, ABSENT), new.get(key, ABSENT)
         if before == after or key in FREE:
             continue
-        if key in GROWING:
+        if key in GROWING and before is not ABSENT and after is not ABSENT:
             if after is None or (before is not None and after > before):
                 continue
-            problems.append(Problem(key, f"was {before} and may grow, but is {after}"))
+            problems.append(Problem(key, f"was {_show(before)} and may grow, but is {_show(after)}"))
         else:
             problems.append(Problem(key, f"was {_show(before)}, but is {_show(after)}"))
     if problems:
@@ -141,7 +149,7 @@ def flatten(tree: Mapping[str, Any], path: str = "") -> dict[str, Any]:
 
 
 def _show(value: Any) -> str:
-    return "absent" if value is None else str(value)
+    return "null" if value is None else str(value)
 
 
 def _nearby_runs(path: Path) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import logging
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -25,11 +25,11 @@ from seq2seq.training.reporters import Reporter
 from seq2seq.training.schedules import Schedule
 from seq2seq.training.step import StepResult, update
 
-log = logging.getLogger(__name__)
+UNREAD = 100  # steps whose batches may be kept until somebody looks at their loss
 
 
 class Diverged(UserError):
-    """The loss is no longer a number."""
+    """The loss, the gradient or a weight is no longer a number."""
 
 
 @dataclass
@@ -42,6 +42,9 @@ class Progress:
     validations_without_gain: int = 0
     validated_step: int = 0
     metrics: dict[str, float] = field(default_factory=dict)  # of the newest validation
+    loss_sum: float = 0.0  # over the steps since the last report
+    num_tokens: int = 0  # in those steps
+    gradient_norm: float = 0.0  # of the newest step
 
 
 @dataclass
@@ -68,46 +71,59 @@ class Trainer:
 
     def __post_init__(self) -> None:
         self.base_lr = float(self.optimizer.defaults["lr"])
-        self.window: list[tuple[StepResult, Sequence[Batch]]] = []  # the steps since the last report
-        self.window_start = time.monotonic()
+        self.unread: list[tuple[StepResult, Sequence[Batch]]] = []  # the steps that _read_results has not seen yet
+        self.timed_tokens = 0  # since timed_from
+        self.timed_from = time.monotonic()
         self.clock = time.monotonic()
         self.saved_step = 0
 
     def train(self) -> Progress:
         """Raises Stopped after a signal, Diverged at a loss that is not finite; both leave good checkpoints behind."""
         with Interrupts() as interrupts:
-            self.window_start = self.clock = time.monotonic()
+            self.timed_from = self.clock = time.monotonic()
             self.model.train()
-            if self.progress.step and self._due(self.options.validate_every):
-                self._validate(interrupts)  # a signal may have come between this step and its validation
-            while not self._finished() and not interrupts:
+            self._validate_and_save(interrupts)  # at resume, where a signal came before or in this step's validation
+            while not self.reached_limit and not interrupts:
                 self._step()
                 if self._due(self.options.log_every):
                     self._report()
-                gained = self._due(self.options.validate_every) and self._validate(interrupts)
-                if not interrupts and (gained or self._due(self._save_every)):
-                    self._save()
+                self._validate_and_save(interrupts)
             if not interrupts:
+                self._report()
                 self._validate(interrupts)
-            self._save()
+            self._save(stopgap=not self.reached_limit)
             if interrupts:
                 self._stop(interrupts)
         return self.progress
 
+    @property
+    def reached_limit(self) -> str:
+        """The key of the limit that training has reached; empty where it goes on."""
+        options, progress = self.options, self.progress
+        if options.max_steps is not None and progress.step >= options.max_steps:
+            return "trainer.max_steps"
+        if options.max_epochs is not None and self.loader.epoch >= options.max_epochs:
+            return "trainer.max_epochs"
+        if options.patience is not None and progress.validations_without_gain >= options.patience:
+            return "trainer.patience"
+        return ""
+
+    @property
+    def done(self) -> bool:
+        """Whether there is nothing left to do, not even the last validation."""
+        validated = self.validator is None or self.progress.validated_step == self.progress.step
+        return bool(self.reached_limit) and validated
+
     def _due(self, every: int) -> bool:
         return self.progress.step % every == 0
 
-    @property
-    def _save_every(self) -> int:
-        return self.options.save_every or self.options.validate_every
-
-    def _finished(self) -> bool:
-        options, progress = self.options, self.progress
-        return (
-            (options.max_steps is not None and progress.step >= options.max_steps)
-            or (options.max_epochs is not None and self.loader.epoch >= options.max_epochs)
-            or (options.patience is not None and progress.validations_without_gain >= options.patience)
-        )
+    def _validate_and_save(self, interrupts: Interrupts) -> None:
+        """What is due at this step and not done yet."""
+        saved_before = self.saved_step == self.progress.step
+        gained = self._due(self.options.validate_every) and self._validate(interrupts)
+        lasting = gained or self._due(self.options.save_every or self.options.validate_every)
+        if lasting or saved_before:
+            self._save(stopgap=not lasting)
 
     def _step(self) -> None:
         micro_batches = self._next_micro_batches()
@@ -120,9 +136,10 @@ class Trainer:
         except torch.OutOfMemoryError as error:
             raise ConfigError(f"out of memory: lower trainer.max_tokens (now {self.options.max_tokens})") from error
         self.progress.step += 1
-        self.window.append((result, micro_batches))
-        if self.device.type == "cpu":  # on a GPU looking would wait for the step: there it is done at reports
-            self._check_finite(len(self.window) - 1)
+        self.timed_tokens += result.num_tokens
+        self.unread.append((result, micro_batches))
+        if self.device.type == "cpu" or len(self.unread) >= UNREAD:  # on a GPU reading would wait for the step
+            self._read_results()
         self.on_step(self.progress.step, {})
 
     def _next_micro_batches(self) -> list[Batch]:
@@ -134,41 +151,50 @@ class Trainer:
             batches.append(self.loader.next_batch())
         return batches
 
-    def _check_finite(self, first: int = 0) -> None:
-        """Raises Diverged with the first step since the last check whose loss or gradient is not finite."""
-        for index in range(first, len(self.window)):
-            result, micro_batches = self.window[index]
-            if not (torch.isfinite(result.loss) & torch.isfinite(result.gradient_norm)):
-                step = self.progress.step - len(self.window) + index + 1
-                what = "gradient" if torch.isfinite(result.loss) else "loss"
+    def _read_results(self) -> None:
+        """Adds up the steps since the last call.
+
+        Raises Diverged with the first whose loss or gradient is not finite.
+        """
+        progress = self.progress
+        unread, self.unread = self.unread, []
+        for step, (result, micro_batches) in enumerate(unread, progress.step - len(unread) + 1):
+            loss, norm = result.loss.item(), result.gradient_norm.item()
+            if not (math.isfinite(loss) and math.isfinite(norm)):
                 examples = "\n".join(self.describe(batch) for batch in micro_batches)
-                last = self.checkpoints.last(1)
-                kept = f"the newest checkpoint, of step {last[0].step:,}, is whole" if last else "nothing was saved yet"
-                raise Diverged(
-                    f"the {what} is not finite at step {step:,}; {kept}\n{examples}\n"
-                    "what helps: a smaller optimizer.lr, a longer schedule.warmup, trainer.clip_norm=1, "
-                    "trainer.precision=fp32, or taking a broken example out of the data"
-                )
+                raise self._diverged("gradient" if math.isfinite(loss) else "loss", step, examples)
+            progress.loss_sum += loss
+            progress.num_tokens += result.num_tokens
+            progress.gradient_norm = norm
+
+    def _diverged(self, what: str, step: int, examples: str = "") -> Diverged:
+        last = self.checkpoints.last(1)
+        kept = f"the newest checkpoint, of step {last[0].step:,}, is whole" if last else "nothing was saved yet"
+        advice = (
+            "what helps, in a new run: a smaller optimizer.lr, a longer schedule.warmup, trainer.clip_norm=1, "
+            "trainer.precision=fp32, or taking a broken example out of the data"
+        )
+        told = [f"the {what} is not finite at step {step:,}; {kept}", examples, advice]
+        return Diverged("\n".join(filter(None, told)))
 
     def _report(self) -> None:
         """One line of numbers on the steps since the last one."""
-        if not self.window:
+        self._read_results()
+        progress = self.progress
+        if not progress.num_tokens:
             return
-        self._check_finite()
-        num_tokens = sum(result.num_tokens for result, _ in self.window)
-        loss = sum(result.loss.item() for result, _ in self.window) / num_tokens
-        now = time.monotonic()
         values = {
-            "train/loss": loss,
+            "train/loss": progress.loss_sum / progress.num_tokens,
             "train/lr": float(self.optimizer.param_groups[0]["lr"]),
-            "train/gradient_norm": self.window[-1][0].gradient_norm.item(),
-            "train/tokens_per_second": num_tokens / (now - self.window_start),
+            "train/gradient_norm": progress.gradient_norm,
+            "train/tokens_per_second": self.timed_tokens / (time.monotonic() - self.timed_from),
             "train/epoch": self.loader.epoch + self.loader.position / self.loader.batches_per_epoch,
         }
         for reporter in self.reporters:
-            reporter.scalars(self.progress.step, self._seconds(), values)
-        self.on_step(self.progress.step, values)
-        self.window, self.window_start = [], time.monotonic()
+            reporter.scalars(progress.step, self._seconds(), values)
+        self.on_step(progress.step, values)
+        progress.loss_sum, progress.num_tokens = 0.0, 0
+        self.timed_tokens, self.timed_from = 0, time.monotonic()
 
     def _validate(self, interrupts: Interrupts) -> bool:
         """Whether the metric is better than ever before. A validation that a signal ends is done again at resume."""
@@ -180,6 +206,8 @@ class Trainer:
             metrics, hypotheses = self.validator(lambda: bool(interrupts))
         except Interrupted:
             return False
+        if not math.isfinite(metrics["loss"]):
+            raise self._diverged("validation loss", progress.step)
         progress.metrics, progress.validated_step = metrics, progress.step
         value = metrics[self.options.metric]
         sign = -1 if self.options.metric in LOWER_IS_BETTER else 1
@@ -187,23 +215,29 @@ class Trainer:
         progress.best = value if gained else progress.best
         progress.validations_without_gain = 0 if gained else progress.validations_without_gain + 1
         values = {f"validation/{name}": number for name, number in metrics.items()}
+        if gained:
+            values["validation/best"] = 1.0
         examples = self.validator.examples[: self.options.samples]
         rows = [(e.source, e.target, h) for e, h in zip(examples, hypotheses, strict=False)]
         for reporter in self.reporters:
             reporter.scalars(progress.step, self._seconds(), values)
             reporter.samples(progress.step, rows)
-        self.window_start = time.monotonic()
+        self.timed_from = time.monotonic()
         self.saved_step = -1  # a checkpoint of this step that is there already lacks these metrics
         return gained
 
-    def _save(self) -> None:
-        if self.saved_step == self.progress.step:
-            return
-        self._check_finite()
+    def _save(self, *, stopgap: bool) -> None:
+        """stopgap: no checkpoint would be written here, had no signal come."""
         progress = self.progress
+        if self.saved_step == progress.step:
+            return
+        self._read_results()
+        for name, weight in self.model.named_parameters():
+            if not weight.isfinite().all():
+                raise self._diverged(f"weight {name}", progress.step)
         metrics = progress.metrics if progress.validated_step == progress.step else {}
         self._seconds()
-        self.checkpoints.save(progress.step, self.model, self.state_dict(), metrics)
+        self.checkpoints.save(progress.step, self.model, self.state_dict(), metrics, stopgap=stopgap)
         self.saved_step = progress.step
 
     def _stop(self, interrupts: Interrupts) -> None:

@@ -1,0 +1,250 @@
+"""A run that was killed or stopped, at any moment and any number of times, ends with the same bits as one that was not."""
+
+import json
+import os
+import random
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+STEPS = 30
+COMMAND = [
+    str(Path(sys.executable).parent / "seq2seq-train"),
+    *["plugins=[moments]", "data.train=300", "data.validation=12", "data.test=1", "tokenizer.vocab_size=400"],
+    *["model.encoder.d_model=16", "model.decoder.d_model=16", "optimizer.lr=0.01", "schedule.warmup=10"],
+    *["trainer.device=cpu", "trainer.precision=fp32", "trainer.num_threads=1", "trainer.max_tokens=400"],
+    *["trainer.save_every=5", "trainer.validate_every=8", "trainer.log_every=3", "trainer.metric=chrf"],
+    *["trainer.keep_last=2", "trainer.average=2"],
+]
+FAMILIES = {"transformer": "model=transformer_tiny", "lstm": "model=lstm_tiny"}
+
+# A plugin, since `plugins` is part of the config: every start has the same command line, and the moment comes from the
+# environment: `KILL update 7` sends SIGKILL to the process itself within its 7th update.
+PLUGIN = """
+import os
+import signal
+
+import torch
+
+from seq2seq.text import pair
+from seq2seq.training import checkpoint, evaluator
+
+*signals, place, number = os.environ.get("MOMENT", "none 0").split()
+calls = 0
+
+
+def write_half(path, content):
+    path.write_bytes(content[: len(content) // 2])
+
+
+def at(owner, name, before=lambda *arguments: None):
+    original = getattr(owner, name)
+
+    def watched(*arguments, **options):
+        global calls
+        calls += 1
+        if calls == int(number):
+            before(*arguments)
+            for name in signals:
+                os.kill(os.getpid(), signal.Signals[f"SIG{name}"])
+        return original(*arguments, **options)
+
+    setattr(owner, name, watched)
+
+
+if place == "update":
+    at(torch.nn.utils, "clip_grad_norm_")
+elif place == "validation":
+    at(evaluator, "mean_loss")
+elif place == "write":
+    at(checkpoint, "write_synced", write_half)
+elif place == "pointer":
+    at(checkpoint, "_point")
+elif place == "tokenizer":
+    at(pair, "_flush")
+"""
+
+
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("resume")
+    (folder / "moments.py").write_text(PLUGIN)
+    return folder
+
+
+class Run:
+    """A run directory, and the command that trains in it."""
+
+    def __init__(self, workplace: Path, name: str, family: str) -> None:
+        self.workplace = workplace
+        self.path = workplace / name
+        self.command = [*COMMAND, FAMILIES[family], f"run={self.path}"]
+
+    def start(self, moment: str = "none 0", max_steps: int = STEPS) -> subprocess.CompletedProcess[str]:
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "MOMENT": moment, "PYTHONPATH": str(self.workplace)}
+        command = [*self.command, f"trainer.max_steps={max_steps}"]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, cwd=self.workplace)
+        assert "Traceback" not in done.stderr, done.stderr
+        assert done.stdout == ""
+        return done
+
+    def finish(self, max_steps: int = STEPS) -> str:
+        done = self.start(max_steps=max_steps)
+        assert done.returncode == 0, done.stderr
+        return done.stderr
+
+    @property
+    def newest(self) -> int:
+        """The step of the newest checkpoint."""
+        return max((int(folder.name[5:]) for folder in self.path.glob("checkpoints/step_*")), default=0)
+
+    def weights(self, step: int = STEPS) -> bytes:
+        return (self.path / "checkpoints" / f"step_{step:08}" / "model.safetensors").read_bytes()
+
+    def checkpoints(self) -> dict[str, object]:
+        """All that lies there: the pointers' texts, and the scores of each checkpoint."""
+        found: dict[str, object] = {}
+        for entry in (self.path / "checkpoints").iterdir():
+            found[entry.name] = (
+                json.loads((entry / "meta.json").read_text())["metrics"] if entry.is_dir() else entry.read_text()
+            )
+        return found
+
+    def metrics(self) -> list[dict[str, float]]:
+        """Without what depends on the clock."""
+        lines = map(json.loads, (self.path / "metrics.jsonl").read_text().splitlines())
+        return [{name: value for name, value in line.items() if "second" not in name} for line in lines]
+
+
+def assert_same(run: Run, reference: Run) -> None:
+    assert run.weights() == reference.weights()
+    assert run.metrics() == reference.metrics()
+    assert run.checkpoints() == reference.checkpoints()
+    for part in ("tokenizer.model", "tokenizer.json"):
+        path = Path("tokenizer") / "shared" / part
+        assert (run.path / path).read_bytes() == (reference.path / path).read_bytes()
+
+
+@pytest.fixture(scope="module")
+def references(workplace: Path) -> dict[str, Run]:
+    """Runs that nothing disturbed."""
+    runs = {family: Run(workplace, f"whole-{family}", family) for family in FAMILIES}
+    for run in runs.values():
+        run.finish()
+    return runs
+
+
+def test_the_undisturbed_run_is_what_it_should_be(references: dict[str, Run]) -> None:
+    for run in references.values():
+        metrics = run.metrics()
+        reported = [line["step"] for line in metrics if "train/loss" in line]
+        assert reported == sorted({*range(3, STEPS + 1, 3), 8, 16, 24})  # a validation brings a report with it
+        assert [line["step"] for line in metrics if "validation/loss" in line] == [8, 16, 24, 30]
+        losses = [line["train/loss"] for line in metrics if "train/loss" in line]
+        assert losses[-1] < losses[0] - 0.5
+    transformer, lstm = references.values()
+    assert transformer.weights() != lstm.weights()
+
+
+def test_killed_and_stopped_again_and_again(workplace: Path, references: dict[str, Run]) -> None:
+    run = Run(workplace, "transformer", "transformer")
+    moments = random.Random(4)
+    for place, number in (
+        ("update", moments.randint(6, 9)),
+        ("write", moments.randint(1, 7)),  # of a checkpoint's files and pointers
+        ("update", moments.randint(2, 9)),
+    ):
+        assert run.start(f"KILL {place} {number}").returncode == -9
+    before = run.newest
+    assert before in (5, 10, 15)
+
+    stopped = run.start("INT update 2")
+    assert stopped.returncode == 130
+    assert "stopping: finishing this step and saving" in stopped.stderr
+    last_line = f"seq2seq-train: stopped at step {before + 2} and saved; the same command continues"
+    assert stopped.stderr.splitlines()[-1] == last_line
+    assert run.newest == before + 2
+
+    ended = run.start("TERM validation 1")
+    assert ended.returncode == 143
+    assert f"continuing at step {before + 2}" in ended.stderr
+    assert run.metrics()[-1]["step"] == run.newest
+    assert "validation/loss" not in run.metrics()[-1]
+
+    told = run.finish()
+    assert f"continuing at step {run.newest}" not in told
+    assert_same(run, references["transformer"])
+    commands = (run.path / "command.txt").read_text().splitlines()
+    assert len(commands) == 6
+    assert len({command.partition("  ")[2] for command in commands}) == 1
+
+
+def test_curves_hold_no_step_twice(workplace: Path, references: dict[str, Run]) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    run = Run(workplace, "transformer", "transformer")
+    events = EventAccumulator(str(run.path / "tensorboard")).Reload()
+    shown = [event.step for event in events.Scalars("train/loss")]
+    assert shown == sorted(set(shown))
+    assert shown[-1] == STEPS
+    assert set(shown) <= {line["step"] for line in references["transformer"].metrics()}
+
+
+def test_killed_with_its_tokenizer_half_stored_and_before_its_pointers_moved(
+    workplace: Path, references: dict[str, Run]
+) -> None:
+    run = Run(workplace, "lstm", "lstm")
+    assert run.start("KILL tokenizer 2").returncode == -9
+    assert not (run.path / "tokenizer").exists()
+    assert run.start("KILL pointer 2").returncode == -9
+    assert run.newest == 8
+    assert (run.path / "checkpoints" / "last").read_text() == "step_00000005\n"
+    assert "continuing at step 8" in run.finish()
+    assert_same(run, references["lstm"])
+
+
+def test_a_cut_newest_checkpoint_is_passed_over(workplace: Path, references: dict[str, Run]) -> None:
+    run = Run(workplace, "cut", "lstm")
+    shutil.copytree(references["lstm"].path, run.path)
+    newest = run.path / "checkpoints" / f"step_{STEPS:08}"
+    os.truncate(newest / "training.pt", 1000)
+    told = run.finish()
+    assert re.search(r"warning: broken checkpoint passed over, .*training\.pt: 1,000 bytes, but [\d,]+ were", told)
+    assert "continuing at step 25" in told
+    shutil.rmtree(newest.with_name(f"{newest.name}.broken"))
+    assert_same(run, references["lstm"])
+
+
+def test_a_finished_run_says_so_and_a_higher_limit_continues_it(workplace: Path, references: dict[str, Run]) -> None:
+    run = Run(workplace, "finished", "lstm")
+    shutil.copytree(references["lstm"].path, run.path)
+
+    def state() -> dict[Path, tuple[int, bytes]]:
+        changing = {"train.log", "command.txt", "environment.json", "config.yaml", ".lock"}
+        files = [path for path in run.path.rglob("*") if path.is_file() and path.name not in changing]
+        return {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in files}
+
+    before, config = state(), (run.path / "config.yaml").read_bytes()
+    assert "already done: trainer.max_steps is reached; a larger one continues this run" in run.finish()
+    assert state() == before
+    assert (run.path / "config.yaml").read_bytes() == config
+
+    assert f"continuing at step {STEPS}" in run.finish(max_steps=STEPS + 3)
+    assert run.newest == STEPS + 3
+    assert run.metrics()[: len(references["lstm"].metrics())] == references["lstm"].metrics()
+    refused = run.start(max_steps=STEPS)
+    assert refused.returncode == 2
+    assert f"trainer.max_steps: was {STEPS + 3} and may grow, but is {STEPS}" in refused.stderr
+
+
+def test_a_second_signal_ends_the_process_at_once(workplace: Path) -> None:
+    run = Run(workplace, "hasty", "lstm")
+    ended = run.start("INT INT update 7")
+    assert ended.returncode == 130
+    assert ended.stderr.splitlines()[-1].startswith("stopping: finishing this step and saving (again to exit at once")
+    assert run.newest == 5
+    assert [line["step"] for line in run.metrics()] == [3, 6]

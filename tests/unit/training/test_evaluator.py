@@ -1,0 +1,97 @@
+import math
+from contextlib import nullcontext
+
+import pytest
+import torch
+from torch import nn
+
+from seq2seq.data.corpus import Example, ListSource
+from seq2seq.data.encoded import encode_source
+from seq2seq.search.beam import Beam
+from seq2seq.search.translator import Interrupted, Translator
+from seq2seq.text.plain import WordTokenizer
+from seq2seq.training.evaluator import Validator, mean_loss
+
+# Nine words, as in the vocabulary of the tiny models.
+PAIRS = [("a b c", "d e"), ("b", "f g h i"), ("c c a b a", "e"), ("f", "a b"), ("h i", "g g g")]
+EXAMPLES = [Example(source, target, number) for number, (source, target) in enumerate(PAIRS)]
+
+
+@pytest.fixture
+def validator(make_model) -> Validator:
+    model = make_model("transformer", dropout=0.5)
+    tokenizer = WordTokenizer()
+    tokenizer.train([text for pair in PAIRS for text in pair])
+    assert len(tokenizer.vocab) == 13
+    return Validator(
+        model=model,
+        corpus=encode_source(ListSource(EXAMPLES), tokenizer, tokenizer, max_length=None),
+        examples=EXAMPLES,
+        translator=Translator(
+            model, tokenizer, tokenizer, Beam(beam_size=1), max_tokens=12, max_length=9, device=torch.device("cpu")
+        ),
+        target_language="de",
+        max_tokens=12,
+        device=torch.device("cpu"),
+        autocast=nullcontext,
+    )
+
+
+def test_the_loss_is_the_mean_over_label_tokens_without_dropout(validator: Validator) -> None:
+    model, tokenizer = validator.model.eval(), validator.translator.target_tokenizer
+    total, count = 0.0, 0
+    for source, target in PAIRS:  # word by word, as a search would do it
+        ids = torch.tensor([[*tokenizer.encode(source), 3]])
+        labels = [*tokenizer.encode(target), 3]
+        state = model.start(ids, ids > 0, max_length=9)
+        for token, label in zip([2, *labels], labels, strict=False):
+            logits, state = model.step(torch.tensor([token]), state)
+            total -= logits.log_softmax(dim=-1)[0, label].item()
+            count += 1
+    model.train()
+    metrics, _ = validator(lambda: False)
+    assert metrics["loss"] == pytest.approx(total / count, rel=1e-5)
+    assert metrics["perplexity"] == pytest.approx(math.exp(total / count), rel=1e-5)
+
+
+def test_it_translates_in_the_order_of_the_split(validator: Validator) -> None:
+    metrics, hypotheses = validator(lambda: False)
+    assert hypotheses == [found[0].text for found in validator.translator.translate([s for s, _ in PAIRS])]
+    assert set(metrics) == {"loss", "perplexity", "bleu", "chrf"}
+
+
+def test_training_goes_on_as_if_it_had_not_been(validator: Validator) -> None:
+    model = validator.model
+    model.train()
+    frozen = next(module for module in model.modules() if isinstance(module, nn.Dropout))
+    frozen.eval()
+    modes = [module.training for module in model.modules()]
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    validator(lambda: False)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert [module.training for module in model.modules()] == modes
+    assert all(weight.requires_grad and not weight.is_inference() for weight in model.parameters())
+
+
+@pytest.mark.parametrize("moment", [1, 2, 3, 4])
+def test_it_can_be_interrupted_between_batches(validator: Validator, moment: int) -> None:
+    asked: list[int] = []
+
+    def should_stop() -> bool:
+        asked.append(1)
+        return len(asked) == moment
+
+    validator.model.train()
+    with pytest.raises(Interrupted):
+        validator(should_stop)
+    assert len(asked) == moment
+    assert all(module.training for module in validator.model.modules())
+
+
+def test_an_empty_side_does_not_count(validator: Validator) -> None:
+    arguments = {"max_tokens": 12, "device": torch.device("cpu"), "autocast": nullcontext}
+    tokenizer = validator.translator.target_tokenizer
+    more = ListSource([*EXAMPLES, Example("", "a b", 5), Example("a", "", 6)])
+    corpus = encode_source(more, tokenizer, tokenizer, max_length=None)
+    assert mean_loss(validator.model, corpus, **arguments) == mean_loss(validator.model, validator.corpus, **arguments)
