@@ -76,7 +76,7 @@ class _Binder:
     def finish(self) -> None:
         for where, key, siblings in self.unknown:
             elsewhere = [path for path in self.known if path.split(".")[-1] == key]
-            if elsewhere and not difflib.get_close_matches(key, siblings, n=1, cutoff=0.6):
+            if elsewhere and not difflib.get_close_matches(key, siblings, n=1, cutoff=0.8):
                 hint = "did you mean " + " or ".join(f"'{path}'" for path in elsewhere[:3]) + "?"
             else:
                 hint = suggest(key, siblings)

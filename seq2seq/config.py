@@ -57,6 +57,7 @@ def read_run(run: RunDir, changes: Mapping[str, Any]) -> RunConfig:
     Raises CheckpointError for a run that cannot be read, ConfigError for a change that is wrong.
     """
     stored = run.read_config()
+    load_components()  # a fault of an installed plugin is not the run's
     try:
         bind_run(stored, untrusted=run.path)
     except ConfigError as error:

@@ -71,12 +71,15 @@ class RunDir:
         return stored
 
     def open_for_training(self, config: Mapping[str, Any]) -> None:
-        """Stores the config in a new run; compares it with the one of a run that has made something already.
+        """Stores the config; compares it first with the stored one of a run that has made something already.
 
-        Raises ConfigError with every key that differs.
+        Raises ConfigError with every key that differs and made a difference so far: a start that ended at a mistake in
+        the config, or without memory, must not keep the mistake for ever.
         """
-        if self.config.exists() and (self.tokenizer.exists() or self.checkpoints.exists()):
-            _compare(self.path, self.read_config(), config)
+        if any(self.checkpoints.glob("step_*")):
+            _compare(self.path, self.read_config(), config, "")
+        elif self.tokenizer.exists():
+            _compare(self.path, self.read_config(), config, "tokenizer.", "data.")
         text = yaml.safe_dump({"format": 1, **config}, sort_keys=False, allow_unicode=True, width=120)
         write_replaced(self.config, text)
 
@@ -118,12 +121,12 @@ class RunDir:
         write_replaced(self.path / "environment.json", json.dumps(environment, indent=1) + "\n")
 
 
-def _compare(path: Path, stored: Mapping[str, Any], given: Mapping[str, Any]) -> None:
+def _compare(path: Path, stored: Mapping[str, Any], given: Mapping[str, Any], *prefixes: str) -> None:
     old, new = flatten(stored), flatten(given)
     problems = []
     for key in sorted(old.keys() | new.keys()):
         before, after = old.get(key, ABSENT), new.get(key, ABSENT)
-        if before == after or key in FREE:
+        if before == after or key in FREE or not key.startswith(prefixes):
             continue
         if key in GROWING and before is not ABSENT and after is not ABSENT:
             if after is None or (before is not None and after > before):

@@ -19,17 +19,22 @@ schedules: Family[Schedule] = Family("schedule", Schedule)
 
 @schedules.register("constant")
 class Constant(Schedule):
-    """The full learning rate after the warm-up.
+    """The full learning rate after the warm-up; with a cool-down as in Haegele et al. (2024), arXiv:2405.18392.
 
     Options:
         warmup: steps in which the learning rate grows linearly to its peak
+        cooldown: share of trainer.max_steps, the last ones, in which it falls linearly to zero
     """
 
-    def __init__(self, max_steps: int | None, *, warmup: NonNegativeInt = 0) -> None:
+    def __init__(self, max_steps: int | None, *, warmup: NonNegativeInt = 0, cooldown: Probability = 0.0) -> None:
+        if cooldown and max_steps is None:
+            raise ValueError("cooldown needs trainer.max_steps")
         self.warmup = warmup
+        self.cooldown = cooldown * (max_steps or 0)
+        self.max_steps = max_steps or 0
 
     def factor(self, step: int) -> float:
-        return _warm_up(step, self.warmup)
+        return _warm_up(step, self.warmup) * _cool_down(step, self.cooldown, self.max_steps)
 
 
 @schedules.register("inverse_sqrt")
@@ -38,15 +43,20 @@ class InverseSqrt(Schedule):
 
     Options:
         warmup: steps in which the learning rate grows linearly to its peak
+        cooldown: share of trainer.max_steps, the last ones, in which it falls linearly to zero
     """
 
-    def __init__(self, max_steps: int | None, *, warmup: NonNegativeInt = 4000) -> None:
+    def __init__(self, max_steps: int | None, *, warmup: NonNegativeInt = 4000, cooldown: Probability = 0.0) -> None:
+        if cooldown and max_steps is None:
+            raise ValueError("cooldown needs trainer.max_steps")
         self.warmup = warmup
+        self.cooldown = cooldown * (max_steps or 0)
+        self.max_steps = max_steps or 0
 
     def factor(self, step: int) -> float:
         if step < self.warmup:
             return _warm_up(step, self.warmup)
-        return math.sqrt(max(self.warmup, 1) / step)
+        return math.sqrt(max(self.warmup, 1) / step) * _cool_down(step, self.cooldown, self.max_steps)
 
 
 @schedules.register("linear")
@@ -94,6 +104,11 @@ def _known_end(max_steps: int | None, warmup: int, name: str) -> int:
     if warmup >= max_steps:
         raise ValueError(f"warmup ({warmup}) must be less than trainer.max_steps ({max_steps})")
     return max_steps
+
+
+def _cool_down(step: int, cooldown: float, max_steps: int) -> float:
+    """1 until `cooldown` steps before the end, 0 from the end on."""
+    return min(max((max_steps - step) / cooldown, 0.0), 1.0) if cooldown else 1.0
 
 
 def _warm_up(step: int, warmup: int) -> float:

@@ -1,4 +1,4 @@
-"""A run that was killed or stopped, at any moment and any number of times, ends with the same bits as one that was not."""
+"""A run that was killed or stopped, at any moment and however often, ends with the same bits as one that was not."""
 
 import json
 import os
@@ -7,6 +7,8 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -130,27 +132,29 @@ def assert_same(run: Run, reference: Run) -> None:
 
 
 @pytest.fixture(scope="module")
-def references(workplace: Path) -> dict[str, Run]:
-    """Runs that nothing disturbed."""
-    runs = {family: Run(workplace, f"whole-{family}", family) for family in FAMILIES}
-    for run in runs.values():
+def reference(workplace: Path) -> Callable[[str], Run]:
+    """Of each family, a run that nothing disturbed."""
+
+    @cache
+    def run_whole(family: str) -> Run:
+        run = Run(workplace, f"whole-{family}", family)
         run.finish()
-    return runs
+        return run
+
+    return run_whole
 
 
-def test_the_undisturbed_run_is_what_it_should_be(references: dict[str, Run]) -> None:
-    for run in references.values():
-        metrics = run.metrics()
-        reported = [line["step"] for line in metrics if "train/loss" in line]
-        assert reported == sorted({*range(3, STEPS + 1, 3), 8, 16, 24})  # a validation brings a report with it
-        assert [line["step"] for line in metrics if "validation/loss" in line] == [8, 16, 24, 30]
-        losses = [line["train/loss"] for line in metrics if "train/loss" in line]
-        assert losses[-1] < losses[0] - 0.5
-    transformer, lstm = references.values()
-    assert transformer.weights() != lstm.weights()
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_undisturbed_run_is_what_it_should_be(family: str, reference: Callable[[str], Run]) -> None:
+    metrics = reference(family).metrics()
+    reported = [line["step"] for line in metrics if "train/loss" in line]
+    assert reported == sorted({*range(3, STEPS + 1, 3), 8, 16, 24})  # a validation brings a report with it
+    assert [line["step"] for line in metrics if "validation/loss" in line] == [8, 16, 24, 30]
+    losses = [line["train/loss"] for line in metrics if "train/loss" in line]
+    assert losses[-1] < losses[0] - 0.5
 
 
-def test_killed_and_stopped_again_and_again(workplace: Path, references: dict[str, Run]) -> None:
+def test_killed_and_stopped_again_and_again(workplace: Path, reference: Callable[[str], Run]) -> None:
     run = Run(workplace, "transformer", "transformer")
     moments = random.Random(4)
     for place, number in (
@@ -177,25 +181,25 @@ def test_killed_and_stopped_again_and_again(workplace: Path, references: dict[st
 
     told = run.finish()
     assert f"continuing at step {run.newest}" not in told
-    assert_same(run, references["transformer"])
+    assert_same(run, reference("transformer"))
     commands = (run.path / "command.txt").read_text().splitlines()
     assert len(commands) == 6
     assert len({command.partition("  ")[2] for command in commands}) == 1
+    shown = curve(run, "train/loss")
+    assert shown == sorted(set(shown))  # no step twice
+    assert shown[-1] == STEPS
+    assert set(shown) <= {line["step"] for line in run.metrics()}
 
 
-def test_curves_hold_no_step_twice(workplace: Path, references: dict[str, Run]) -> None:
+def curve(run: Run, name: str) -> list[int]:
+    """The steps that TensorBoard shows."""
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    run = Run(workplace, "transformer", "transformer")
-    events = EventAccumulator(str(run.path / "tensorboard")).Reload()
-    shown = [event.step for event in events.Scalars("train/loss")]
-    assert shown == sorted(set(shown))
-    assert shown[-1] == STEPS
-    assert set(shown) <= {line["step"] for line in references["transformer"].metrics()}
+    return [event.step for event in EventAccumulator(str(run.path / "tensorboard")).Reload().Scalars(name)]
 
 
 def test_killed_with_its_tokenizer_half_stored_and_before_its_pointers_moved(
-    workplace: Path, references: dict[str, Run]
+    workplace: Path, reference: Callable[[str], Run]
 ) -> None:
     run = Run(workplace, "lstm", "lstm")
     assert run.start("KILL tokenizer 2").returncode == -9
@@ -204,24 +208,26 @@ def test_killed_with_its_tokenizer_half_stored_and_before_its_pointers_moved(
     assert run.newest == 8
     assert (run.path / "checkpoints" / "last").read_text() == "step_00000005\n"
     assert "continuing at step 8" in run.finish()
-    assert_same(run, references["lstm"])
+    assert_same(run, reference("lstm"))
 
 
-def test_a_cut_newest_checkpoint_is_passed_over(workplace: Path, references: dict[str, Run]) -> None:
+def test_a_cut_newest_checkpoint_is_passed_over(workplace: Path, reference: Callable[[str], Run]) -> None:
     run = Run(workplace, "cut", "lstm")
-    shutil.copytree(references["lstm"].path, run.path)
+    shutil.copytree(reference("lstm").path, run.path)
     newest = run.path / "checkpoints" / f"step_{STEPS:08}"
     os.truncate(newest / "training.pt", 1000)
     told = run.finish()
     assert re.search(r"warning: broken checkpoint passed over, .*training\.pt: 1,000 bytes, but [\d,]+ were", told)
     assert "continuing at step 25" in told
     shutil.rmtree(newest.with_name(f"{newest.name}.broken"))
-    assert_same(run, references["lstm"])
+    assert_same(run, reference("lstm"))
 
 
-def test_a_finished_run_says_so_and_a_higher_limit_continues_it(workplace: Path, references: dict[str, Run]) -> None:
+def test_a_finished_run_says_so_and_a_higher_limit_continues_it(
+    workplace: Path, reference: Callable[[str], Run]
+) -> None:
     run = Run(workplace, "finished", "lstm")
-    shutil.copytree(references["lstm"].path, run.path)
+    shutil.copytree(reference("lstm").path, run.path)
 
     def state() -> dict[Path, tuple[int, bytes]]:
         changing = {"train.log", "command.txt", "environment.json", "config.yaml", ".lock"}
@@ -235,7 +241,7 @@ def test_a_finished_run_says_so_and_a_higher_limit_continues_it(workplace: Path,
 
     assert f"continuing at step {STEPS}" in run.finish(max_steps=STEPS + 3)
     assert run.newest == STEPS + 3
-    assert run.metrics()[: len(references["lstm"].metrics())] == references["lstm"].metrics()
+    assert run.metrics()[: len(reference("lstm").metrics())] == reference("lstm").metrics()
     refused = run.start(max_steps=STEPS)
     assert refused.returncode == 2
     assert f"trainer.max_steps: was {STEPS + 3} and may grow, but is {STEPS}" in refused.stderr

@@ -1,10 +1,12 @@
 import json
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 
 from seq2seq.errors import CheckpointError, ConfigError
@@ -32,11 +34,12 @@ def changed(**changes: Any) -> dict[str, Any]:
 
 @pytest.fixture
 def run(tmp_path: Path) -> RunDir:
-    """One that has made its tokenizer."""
+    """One that has saved a checkpoint."""
     run = RunDir(tmp_path / "run")
     with run.locked():
         run.open_for_training(CONFIG)
     run.tokenizer.mkdir()
+    (run.checkpoints / "step_00000005").mkdir(parents=True)
     return run
 
 
@@ -112,7 +115,22 @@ def test_before_anything_is_made_the_config_may_change(tmp_path: Path) -> None:
     run.open_for_training(CONFIG)
     run.open_for_training(changed(trainer__seed=5))
     assert run.read_config()["trainer"]["seed"] == 5
-    run.checkpoints.mkdir()
+    run.config.write_text("broken: [")
+    run.open_for_training(CONFIG)
+    assert run.read_config() == CONFIG
+
+
+def test_before_the_first_checkpoint_all_may_change_but_what_the_tokenizer_was_made_from(tmp_path: Path) -> None:
+    """The first start may have run out of memory."""
+    run = RunDir(tmp_path / "run")
+    run.tokenizer.mkdir(parents=True)
+    run.config.write_text(yaml.safe_dump({"format": 1, **CONFIG}))
+    run.open_for_training(changed(trainer__seed=5))
+    assert run.read_config()["trainer"]["seed"] == 5
+    with pytest.raises(ConfigError) as caught:
+        run.open_for_training(changed(tokenizer__max_size=9))
+    assert str(caught.value).splitlines()[1:] == ["tokenizer.max_size: was null, but is 9"]
+    (run.checkpoints / "step_00000005").mkdir(parents=True)
     with pytest.raises(ConfigError, match=r"trainer\.seed: was 5, but is 1"):
         run.open_for_training(CONFIG)
 
@@ -190,9 +208,7 @@ def test_every_start_is_recorded(run: RunDir) -> None:
     ]
     environment = json.loads((run.path / "environment.json").read_text())
     assert environment["python"] == ".".join(map(str, sys.version_info[:3]))
-    import torch
-
-    assert environment["packages"]["torch"] == torch.__version__.partition("+")[0] or torch.__version__
+    assert environment["packages"]["torch"] == metadata.version("torch")
     assert environment["threads"] == torch.get_num_threads()
 
 

@@ -67,3 +67,19 @@ def test_a_known_end_is_needed(name: str) -> None:
     for warmup in (20, 21):
         with pytest.raises(ValueError, match=rf"^warmup \({warmup}\) must be less than trainer\.max_steps \(20\)$"):
             schedules.components[name](20, warmup=warmup)  # type: ignore[call-arg]
+
+
+@pytest.mark.parametrize(("cls", "before"), [(Constant, 1.0), (InverseSqrt, 0.5)])
+def test_cool_down_is_a_straight_line_to_zero(cls: type[Constant] | type[InverseSqrt], before: float) -> None:
+    with_cooldown, without = cls(40, warmup=10, cooldown=0.2), cls(40, warmup=10)
+    assert without.factor(40) == pytest.approx(before)
+    for step in range(1, 33):
+        assert with_cooldown.factor(step) == without.factor(step)
+    for step, part in ((34, 6 / 8), (36, 4 / 8), (39, 1 / 8), (40, 0.0), (50, 0.0)):
+        assert with_cooldown.factor(step) == pytest.approx(part * without.factor(step))
+
+
+@pytest.mark.parametrize("cls", [Constant, InverseSqrt])
+def test_cool_down_needs_an_end(cls: type[Constant] | type[InverseSqrt]) -> None:
+    with pytest.raises(ValueError, match=r"cooldown needs trainer\.max_steps"):
+        cls(None, cooldown=0.5)

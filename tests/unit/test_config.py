@@ -1,0 +1,224 @@
+"""The YAML files under configs/, and the config of a run from them to its directory and back."""
+
+import importlib.util
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import yaml
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from omegaconf import OmegaConf
+
+from seq2seq.cli.entry import config_folder, groups
+from seq2seq.config import RunConfig, bind_run, merge, read_run, stored_form
+from seq2seq.errors import CheckpointError, ConfigError
+from seq2seq.pipeline import check
+from seq2seq.training.run_dir import RunDir, flatten
+
+LANGUAGES = ["data.source=en", "data.target=de"]
+NEEDED: dict[tuple[str, str | None], list[str]] = {  # what a choice leaves to the user
+    ("model/encoder", None): ["model.tie_embeddings=target"],  # all of it needs one width on both sides
+    ("model/decoder", None): ["model.tie_embeddings=target"],
+    ("model", "encoder_decoder"): ["model/encoder=lstm", "model/decoder=lstm"],
+    ("data", "text_files"): [*LANGUAGES, "data.train=corpus/train"],
+    ("data", "huggingface"): [*LANGUAGES, "data.path=corpus"],
+    ("experiment", "multi30k"): ["data.train=corpus/train"],
+}
+CHOICES = [(group, choice) for group, choices in groups([config_folder()]).items() for choice in choices]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def hydra() -> Iterator[None]:
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(config_folder()), version_base="1.3"):
+        yield
+
+
+def compose_tree(*overrides: str) -> dict[str, Any]:
+    tree = OmegaConf.to_container(compose("train", list(overrides)), resolve=True)
+    assert isinstance(tree, dict)
+    assert tree.pop("run") is None
+    return {str(key): value for key, value in tree.items()}
+
+
+def config(*overrides: str) -> RunConfig:
+    return bind_run(compose_tree(*overrides))
+
+
+def store(given: RunConfig, folder: Path) -> RunDir:
+    run = RunDir(folder)
+    with run.locked():
+        run.open_for_training(stored_form(given))
+    return run
+
+
+@pytest.fixture(scope="module")
+def write_configs() -> ModuleType:
+    script = Path(__file__).parents[2] / "scripts" / "write_configs.py"
+    spec = importlib.util.spec_from_file_location("write_configs", script)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize(("group", "choice"), CHOICES, ids=["=".join(pair) for pair in CHOICES])
+def test_every_choice_composes_binds_and_builds(group: str, choice: str) -> None:
+    needed = NEEDED.get((group, choice), NEEDED.get((group, None), []))
+    tree = compose_tree(f"{group}={choice}", *needed)
+    bound = bind_run(tree)
+    check(bound)
+    # --cfg job shows every option there is, so that any can be changed without a `+`.
+    assert set(flatten(tree)) == set(flatten(stored_form(bound)))
+
+
+@pytest.mark.parametrize(
+    ("size", "d_model", "d_ff", "num_heads", "dropout"), [("base", 512, 2048, 8, 0.1), ("big", 1024, 4096, 16, 0.3)]
+)
+def test_the_transformers_of_vaswani_et_al(size: str, d_model: int, d_ff: int, num_heads: int, dropout: float) -> None:
+    """Table 3 of the paper; sections 3.1, 3.3, 3.4 and 3.5 for what both have in common."""
+    model = config(f"model=transformer_{size}").model
+    assert model.name == "encoder_decoder"
+    assert model.options["tie_embeddings"] == "all"
+    for part in ("encoder", "decoder"):
+        assert model.options[part].name == "transformer"
+        assert model.options[part].options == {
+            "d_model": d_model,
+            "num_layers": 6,
+            "num_heads": num_heads,
+            "d_ff": d_ff,
+            "norm": "post",
+            "activation": "relu",
+            "positions": "sinusoidal",
+            "dropout": dropout,
+            "attention_dropout": 0.0,
+            "activation_dropout": 0.0,
+        }
+
+
+def test_transformer_means_its_base_size() -> None:
+    assert config("model=transformer").model == config("model=transformer_base").model
+    assert config("model=lstm").model == config("model=lstm_base").model
+
+
+def test_what_suits_wmt14_is_that_of_vaswani_et_al() -> None:
+    """Sections 5.1, 5.3 and 5.4."""
+    bound = config("data=wmt14")
+    assert (bound.tokenizer.options["model_type"], bound.tokenizer.options["vocab_size"]) == ("bpe", 37000)
+    assert bound.tokenizer.options["shared"] is True
+    assert (bound.schedule.name, bound.schedule.options["warmup"]) == ("inverse_sqrt", 4000)
+    assert bound.optimizer.options["betas"] == (0.9, 0.98)
+    assert bound.optimizer.options["eps"] == 1e-9
+    assert bound.loss.options["label_smoothing"] == 0.1
+
+
+def test_a_recipe_follows_the_data_and_the_tokenizer() -> None:
+    assert config().trainer.max_steps != config("data=wmt14").trainer.max_steps
+    assert config("tokenizer=characters").tokenizer.options == {"shared": True}  # nothing of sentencepiece's recipe
+    mine = config("data=text_files", *LANGUAGES)
+    assert (mine.trainer.max_steps, mine.tokenizer.options["vocab_size"]) == (100_000, 8000)  # without any recipe
+
+
+def test_the_generated_files_are_those_of_the_signatures(write_configs: ModuleType) -> None:
+    generated = write_configs.generated()
+    assert {"model/encoder/lstm.yaml", "trainer/trainer.yaml", "tokenizer/sentencepiece.yaml"} <= set(generated)
+    for name, text in generated.items():
+        path = config_folder() / name
+        assert path.exists(), f"run scripts/write_configs.py: there is no {name}"
+        assert path.read_text(encoding="utf-8") == text, f"run scripts/write_configs.py: {name} is stale"
+
+
+def test_write_configs(
+    write_configs: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "configs"
+    shutil.copytree(config_folder(), folder)
+    monkeypatch.setattr(write_configs, "config_folder", lambda: folder)
+
+    def run(*arguments: str) -> tuple[int, str]:
+        monkeypatch.setattr(sys, "argv", ["write_configs.py", *arguments])
+        with pytest.raises(SystemExit) as caught:
+            write_configs.main()
+        return int(caught.value.code or 0), capsys.readouterr().out
+
+    assert run("--check") == (0, "nothing to write\n")
+    (folder / "loss" / "cross_entropy.yaml").write_text("name: cross_entropy\n", encoding="utf-8")
+    (folder / "search" / "beam.yaml").unlink()
+    status, told = run("--check")
+    assert status == 1
+    assert sorted(told.splitlines()) == ["stale: configs/loss/cross_entropy.yaml", "stale: configs/search/beam.yaml"]
+    status, told = run()
+    assert status == 0
+    assert sorted(told.splitlines()) == [
+        "written: configs/loss/cross_entropy.yaml",
+        "written: configs/search/beam.yaml",
+    ]
+    assert run("--check") == (0, "nothing to write\n")
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        [],
+        ["model=lstm", "tokenizer=words", "schedule=cosine", "search=greedy", "optimizer.lr=1e-3", "optimizer=adam"],
+        ["model/encoder=lstm_tiny", "model.tie_embeddings=none", "trainer.max_steps=null", "trainer.max_epochs=3"],
+        ["data=text_files", *LANGUAGES, "data.train=[corpus/a,corpus/b]", "data.validation=corpus/c"],
+        ["data=text_files", "data.source=no", "data.target=off", "data.train='1e3'"],
+    ],
+)
+def test_what_is_stored_is_read_back(tmp_path: Path, overrides: list[str]) -> None:
+    given = config(*overrides)
+    run = store(given, tmp_path / "run")
+    assert read_run(run, {}) == given
+    assert run.config.read_text(encoding="utf-8").startswith("format: 1\n")
+
+
+def test_the_stored_form_is_complete_and_plain(tmp_path: Path) -> None:
+    run = store(config("model=lstm_tiny", "model.encoder.num_layers=3"), tmp_path / "run")
+    stored = yaml.safe_load(run.config.read_text(encoding="utf-8"))
+    assert list(stored) == [
+        "format", "model", "data", "tokenizer", "optimizer", "schedule", "loss", "search", "trainer", "plugins",
+    ]  # fmt: skip
+    assert stored["model"]["encoder"] == {
+        "name": "lstm", "d_model": 256, "num_layers": 3, "bidirectional": True, "dropout": 0.2,
+    }  # fmt: skip
+    assert stored["optimizer"]["betas"] == [0.9, 0.98]
+
+
+def test_search_and_data_may_differ_from_the_stored_ones(tmp_path: Path) -> None:
+    run = store(config("search.length_penalty=0.5"), tmp_path / "run")
+    wider = read_run(run, {"search": {"beam_size": 9}})
+    assert (wider.search.options["beam_size"], wider.search.options["length_penalty"]) == (9, 0.5)
+    assert read_run(run, {"search": {"name": "greedy"}}).search.options == {"max_length": None}
+    files = {"name": "text_files", "source": "en", "target": "de", "test": "news"}
+    assert read_run(run, {"data": files}).data.options["test"] == "news"
+    with pytest.raises(ConfigError) as caught:
+        read_run(run, {"search": {"beam_sise": 3}, "data": {"seed": "x"}})
+    assert str(caught.value) == (
+        "data.seed: should be a whole number, but is 'x'\nsearch.beam_sise: unknown key; did you mean 'beam_size'?"
+    )
+
+
+def test_a_stored_config_that_is_wrong_is_the_runs_fault(tmp_path: Path) -> None:
+    run = store(config(), tmp_path / "run")
+    text = run.config.read_text(encoding="utf-8")
+    run.config.write_text(text.replace("beam_size: 5", "beam_size: 0"), encoding="utf-8")
+    with pytest.raises(CheckpointError) as caught:
+        read_run(run, {})
+    assert str(caught.value) == f"{run.config}: search.beam_size: should be greater than 0, but is 0"
+
+
+def test_merge() -> None:
+    stored = {"a": 1, "search": {"name": "beam", "beam_size": 5, "nbest": 1}, "data": None}
+    assert merge(stored, {"search": {"beam_size": 7}})["search"] == {"name": "beam", "beam_size": 7, "nbest": 1}
+    same = {"search": {"name": "beam", "nbest": 3}}
+    assert merge(stored, same)["search"] == {"name": "beam", "beam_size": 5, "nbest": 3}
+    assert merge(stored, {"search": {"name": "greedy"}})["search"] == {"name": "greedy"}
+    assert merge(stored, {"data": {"x": 1}, "a": None}) == {"a": None, "search": stored["search"], "data": {"x": 1}}
+    assert stored["search"] == {"name": "beam", "beam_size": 5, "nbest": 1}
