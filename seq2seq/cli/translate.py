@@ -63,17 +63,28 @@ def translate(tree: dict[str, Any], command: list[str]) -> None:
             device=options.device,
             precision=options.precision,
         )
-        if options.output is not None and output.seekable():
+        if options.output is not None and stat.S_ISREG(os.fstat(output.fileno()).st_mode):
             output.truncate(0)  # only now: a fault up to here leaves an earlier output as it was
         translator = loaded.translator(options.max_tokens)
         nbest = loaded.config.search.options.get("nbest", 1) > 1
-        advance = stack.enter_context(progress_bar("translating", None))
+        # A bar would be drawn between the translations, or between what a person types.
+        quiet = sys.stdin.isatty() if options.input is None else options.output is None and sys.stdout.isatty()
+        advance = None if quiet else stack.enter_context(progress_bar("translating", None))
         done = 0
         for chunk in chunks(lines, CHUNK, following):
             found = translator.translate(chunk, first_line=done + 1, on_done=advance)
-            for number, translations in enumerate(found, start=done):
-                output.write(_format(number, translations, nbest).encode())
-            output.flush()
+            text = "".join(_format(number, best_first, nbest) for number, best_first in enumerate(found, start=done))
+                _format(number, translations, nbest) for number, translations in enumerate(found, start=done)
+            )
+            try:
+                output.write(text.encode())
+                output.flush()
+            except BrokenPipeError:
+                raise
+            except OSError as error:
+                where = options.output or "standard output"
+                os.dup2(os.open(os.devnull, os.O_WRONLY), output.fileno())  # what is buffered would fail again at exit
+                raise DataError(f"{where}: cannot be written ({error.strerror}) after {done:,} lines") from error
             done += len(chunk)
 
 

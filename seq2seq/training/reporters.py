@@ -71,7 +71,8 @@ class TensorBoard(Reporter):
     def scalars(self, step: int, seconds: float, values: Mapping[str, float]) -> None:
         self.step = step
         for name, value in values.items():
-            self.writer.add_scalar(name, value, step)
+            if not name.endswith("/best"):  # a mark, not a curve
+                self.writer.add_scalar(name, value, step)
 
     def samples(self, step: int, rows: Sequence[Sample]) -> None:
         lines = ["| source | reference | hypothesis |", "| --- | --- | --- |"]

@@ -179,8 +179,8 @@ def test_killed_and_stopped_again_and_again(workplace: Path, reference: Callable
     assert run.metrics()[-1]["step"] == run.newest
     assert "validation/loss" not in run.metrics()[-1]
 
-    told = run.finish()
-    assert f"continuing at step {run.newest}" not in told
+    stopped_at = run.newest
+    assert f"continuing at step {stopped_at}" in run.finish()
     assert_same(run, reference("transformer"))
     commands = (run.path / "command.txt").read_text().splitlines()
     assert len(commands) == 6
@@ -223,9 +223,7 @@ def test_a_cut_newest_checkpoint_is_passed_over(workplace: Path, reference: Call
     assert_same(run, reference("lstm"))
 
 
-def test_a_finished_run_says_so_and_a_higher_limit_continues_it(
-    workplace: Path, reference: Callable[[str], Run]
-) -> None:
+def test_a_finished_run_says_so_and_a_higher_limit_goes_on(workplace: Path, reference: Callable[[str], Run]) -> None:
     run = Run(workplace, "finished", "lstm")
     shutil.copytree(reference("lstm").path, run.path)
 

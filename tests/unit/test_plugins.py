@@ -55,6 +55,7 @@ TINY = (
     "model=encoder_decoder", "model/decoder=lstm", "model.decoder.d_model=14", "tokenizer=characters",
     "data.train=40", "data.validation=6", "data.test=5", "trainer.max_steps=3", "trainer.validate_every=2", "run=run",
 )  # fmt: skip
+PRINTABLE = "".join(map(chr, range(33, 127)))
 COMMANDS = {"train": train, "evaluate": evaluate, "translate": translate}
 
 Command = Callable[..., tuple[int, str, str]]
@@ -106,16 +107,14 @@ def install(site: Path, module: str = "seq2seq_bag", text: str = PLUGIN) -> None
     (info / "entry_points.txt").write_text(f"[seq2seq.plugins]\nbag = {module}\n", encoding="utf-8")
 
 
-printable = "".join(map(chr, range(33, 127)))
-
-
 def check_that_the_run_needs_nothing_else(site: Path, command: Command) -> None:
-    Path("in.txt").write_text("The dog sleeps.\n\nA cat?\n", encoding="utf-8")
-    Path("out.txt").write_text(f"{printable}\n" * 3, encoding="utf-8")
+    Path("news.en").write_text("The dog sleeps.\nA cat?\n", encoding="utf-8")
+    Path("news.de").write_text(f"{PRINTABLE}\n" * 2, encoding="utf-8")  # has something of whatever is generated
     forget(site)
-    status, told, _ = command("evaluate", "run=run", "source=in.txt", "target=out.txt")
+    status, told, _ = command("evaluate", "run=run", "source=news.en", "target=news.de")
     assert status == 0
-    assert told.startswith("in.txt: 3 sentences, checkpoint best")
+    assert told.startswith("news.en: 2 sentences, checkpoint best")
+    Path("in.txt").write_text("The dog sleeps.\n\nA cat?\n", encoding="utf-8")
     forget(site)
     status, told, _ = command("translate", "run=run", "input=in.txt")
     assert status == 0

@@ -1,0 +1,77 @@
+"""The commands as a user types them, but in this process; and a tiny run to use them on."""
+
+import contextlib
+import io
+import logging
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from seq2seq.cli import evaluate, train, translate
+
+COMMANDS = {"seq2seq-train": train, "seq2seq-evaluate": evaluate, "seq2seq-translate": translate}
+TINY = (
+    "model=lstm_tiny", "model.encoder.d_model=12", "model.decoder.d_model=12", "tokenizer.vocab_size=400",
+    "data.train=200", "data.validation=20", "data.test=20", "trainer.max_steps=4", "trainer.validate_every=2",
+    "trainer.validation_examples=5", "trainer.max_tokens=600", "trainer.device=cpu",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Told:
+    """What a command left behind."""
+
+    status: int
+    out: str
+    err: str
+
+
+Command = Callable[..., Told]
+
+
+def run_main(name: str, arguments: tuple[str, ...]) -> int:
+    """The exit status."""
+    logger = logging.getLogger("seq2seq")
+    before = (sys.argv, logger.handlers[:], logger.propagate)
+    sys.argv = [name, *arguments]
+    try:
+        COMMANDS[name].main()
+    except SystemExit as ended:
+        assert isinstance(ended.code, int)
+        return ended.code
+    finally:
+        sys.argv, logger.handlers, logger.propagate = before
+    raise AssertionError("a command ends with an exit status")
+
+
+@pytest.fixture
+def command(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
+    """command("seq2seq-train", "key=value", ...), in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(name: str, *arguments: str) -> Told:
+        capsys.readouterr()
+        return Told(run_main(name, arguments), *capsys.readouterr())
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of 4 steps with checkpoints at the steps 2 and 4; not to be changed."""
+    folder = tmp_path_factory.mktemp("trained") / "run"
+    told = io.StringIO()
+    with contextlib.redirect_stderr(told):
+        status = run_main("seq2seq-train", (*TINY, f"run={folder}"))
+    assert status == 0, told.getvalue()
+    return folder
+
+
+@pytest.fixture
+def run(trained: Path, command: Command) -> Iterator[Path]:
+    """A copy of the run, as `run` in the working directory."""
+    yield Path(shutil.copytree(trained, "run"))

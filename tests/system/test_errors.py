@@ -1,0 +1,305 @@
+"""Faults that a user can cause: a few literal lines on stderr, nothing on stdout, the exit status, no traceback."""
+
+import gzip
+import hashlib
+import io
+import json
+import os
+import pickle
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+Command = Callable[..., object]
+
+TINY = (
+    "model=lstm_tiny", "model.encoder.d_model=12", "model.decoder.d_model=12", "tokenizer.vocab_size=400",
+    "data.train=200", "data.validation=20", "data.test=20", "trainer.max_steps=4", "trainer.validate_every=2",
+    "trainer.validation_examples=5", "trainer.max_tokens=600", "trainer.device=cpu",
+)  # fmt: skip
+FILES = ("data=text_files", "data.source=en", "data.target=de", "tokenizer=characters", "trainer.device=cpu")
+
+
+def told(result: object) -> tuple[int, str, str]:
+    return result.status, result.out, result.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        # keys
+        (["optimizer.lrr=1"], "optimizer.lrr: unknown key; did you mean 'lr'?"),
+        (["lr=1"], "lr: unknown key; did you mean 'optimizer.lr'?"),
+        (["modle=lstm"], "modle: unknown key; did you mean 'model'?"),
+        (["+optimizer.lrr=1"], "optimizer.lrr: unknown key; did you mean 'lr'?"),
+        (["hydra.foo=1"], "hydra.foo: unknown key"),
+        # groups and choices
+        (["model=lstmm"], "model: no choice 'lstmm'; did you mean 'lstm'?"),
+        (["model="], "model: has no value; model=null means none"),
+        (["model=null"], "model: is missing; it has to be given"),
+        (["model/encodr=lstm"], "model/encodr: no such group; did you mean 'model/encoder'?"),
+        (["model/encoder=lstmm"], "model/encoder: no choice 'lstmm'; did you mean 'lstm'?"),
+        (["model.encoder.name=lstmm"], "model.encoder.name: no component is called 'lstmm'; did you mean 'lstm'?"),
+        (["search=[beam]"], "search: takes one choice, not a list; there are: beam, greedy"),
+        (["experiment=multi30"], "experiment: no choice 'multi30'; did you mean 'multi30k'?"),
+        (["recipe=dmo"], "recipe: no choice 'dmo'; did you mean 'demo'?"),
+        (
+            ["model=encoder_decoder", "model/encoder=lstm"],
+            "model/decoder: has to be chosen; there are: lstm, lstm_base, lstm_tiny, transformer, transformer_base, "
+            "transformer_big, transformer_tiny",
+        ),
+        (
+            ["+optimizer=adam"],
+            "optimizer: is chosen already; type it without '+', in YAML as '- override /optimizer: ...'",
+        ),
+        # values
+        (["trainer.max_steps=many"], "trainer.max_steps: should be a whole number, but is 'many'"),
+        (["trainer.max_steps=1.5"], "trainer.max_steps: should be a whole number, but is 1.5"),
+        (["trainer.max_steps=true"], "trainer.max_steps: should be a whole number, but is true"),
+        (["model.encoder.dropout=1.5"], "model.encoder.dropout: should be less than 1, but is 1.5"),
+        (["optimizer.lr=-1"], "optimizer.lr: should be greater than 0, but is -1"),
+        (["optimizer.lr=nan"], "optimizer.lr: should be a finite number, but is nan"),
+        (["optimizer.betas=[0.9,2]"], "optimizer.betas[1]: should be less than 1, but is 2"),
+        (
+            ["model.encoder.norm=pst"],
+            "model.encoder.norm: should be one of pre, post, but is 'pst'; did you mean 'post'?",
+        ),
+        (["trainer.max_steps.foo=1"], "trainer.max_steps: should be a whole number, but is {'foo': 1}"),
+        (["optimizer.lr=${nothing}"], "optimizer.lr: Interpolation key 'nothing' not found"),
+        (["run=[a]"], "run: should be the name of a directory, but is ['a']"),
+        # the command line itself
+        (["foo"], "'foo' is not of the form key=value; see --help"),
+        (["=3"], "'=3' has no key before the '='; see --help"),
+        (["data.train="], "data.train: has no value; data.train=null means none"),
+        (
+            ["data.train=[a"],
+            "data.train: the value of 'data.train=[a' cannot be read; quote it: 'data.train=\"[a\"'",
+        ),
+        (
+            ["trainer.max_steps=1,000"],
+            "trainer.max_steps: '1,000' is more than one value: quote it, or write [1,000] for a list, or add -m to "
+            "try each",
+        ),
+        (["--foo"], "there is no flag --foo; see --help"),
+        (["--cfg"], "argument --cfg/-c: expected one argument; see --help"),
+        (["--config-dir", "nowhere"], "--config-dir: there is no folder nowhere"),
+        (
+            ["--experimental-rerun", "x.pickle"],
+            "--experimental-rerun reads a pickle, which can run any code; the same command again continues a run; "
+            "see --help",
+        ),
+        # what does not go together
+        (
+            ["model.encoder.d_model=130"],
+            "model.encoder: d_model must be a multiple of num_heads, which is 4: for example 128, not 130",
+        ),
+        (
+            ["model.encoder.d_model=64"],
+            "model: tie_embeddings=all needs an encoder and a decoder of the same d_model, not 64 and 128",
+        ),
+        (
+            ["tokenizer.shared=false"],
+            "model: tie_embeddings=all needs one vocabulary for both sides: set tokenizer.shared=true",
+        ),
+        (["trainer.average=9"], "trainer: average=9 checkpoints need keep_last=9 or more, not 5"),
+        (
+            ["trainer.average=3", "trainer.average_of=best"],
+            "trainer: average=3 checkpoints need keep_best=3 or more, not 1",
+        ),
+        (["trainer.max_steps=null"], "trainer: one of max_steps and max_epochs has to be given"),
+        (["search.nbest=7"], "search: nbest is 7: must be at most beam_size, which is 5"),
+        (["data.source=de"], "data: source and target are both de: one has to be en, the other de"),
+        (["data=text_files", "data.source=en", "data.target=de"], "data.train: is missing; it has to be given"),
+    ],
+)
+def test_a_wrong_config(command: Command, arguments: list[str], message: str) -> None:
+    assert told(command("seq2seq-train", *arguments)) == (2, "", f"seq2seq-train: {message}\n")
+    assert os.listdir() == []
+
+
+def test_several_mistakes_at_once(command: Command) -> None:
+    wrong = ["trainer.max_steps=many", "optimizer.lrr=1", "model.encoder.dropout=1.5", "data=text_files", "foo.bar=1"]
+    assert told(command("seq2seq-train", *wrong)) == (
+        2,
+        "",
+        "seq2seq-train: 6 mistakes in the config\n"
+        "  data.source: is missing; it has to be given\n"
+        "  data.target: is missing; it has to be given\n"
+        "  foo: unknown key; there are: data, loss, model, optimizer, plugins, schedule, search, tokenizer, trainer\n"
+        "  model.encoder.dropout: should be less than 1, but is 1.5\n"
+        "  optimizer.lrr: unknown key; did you mean 'lr'?\n"
+        "  trainer.max_steps: should be a whole number, but is 'many'\n",
+    )
+
+
+HEAD = "# @package _global_\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (f"{HEAD}optimizer:\n  lrr: 1\n", "optimizer.lrr: unknown key; did you mean 'lr'?"),
+        (f"{HEAD}defaults:\n  - override /modle: lstm\n", "modle: no such group; did you mean 'model'?"),
+        (f"{HEAD}defaults:\n  - override /model: lstmm\n", "model: no choice 'lstmm'; did you mean 'lstm'?"),
+        (
+            f"{HEAD}defaults:\n  - /model: lstm\n",
+            "model: is chosen already; type it without '+', in YAML as '- override /model: ...'",
+        ),
+        ("optimizer:\n  lr: 1\n", "experiment: its YAML file should begin with the line '# @package _global_'"),
+        (
+            f"{HEAD}optimizer: {{lr: 1\n",
+            "DIR/experiment/mine.yaml, line 3: expected ',' or '}', but got '<stream end>'",
+        ),
+        (
+            f"{HEAD}optimizer:\n\tlr: 1\n",
+            "DIR/experiment/mine.yaml, line 3: found character '\\t' that cannot start any token",
+        ),
+        (f"{HEAD}optimizer:\n  lr: 1\n  lr: 2\n", "DIR/experiment/mine.yaml, line 4: found duplicate key lr"),
+        (f"{HEAD}optimizer:\n  lr: ${{nothing}}\n", "optimizer.lr: Interpolation key 'nothing' not found"),
+        (
+            f"{HEAD}tokenizer:\n  normalization: no\n",
+            "tokenizer.normalization: should be one of identity, nfkc, nmt_nfkc, but is false",
+        ),
+    ],
+)
+def test_a_wrong_yaml_file(command: Command, text: str, message: str) -> None:
+    file = Path("conf", "experiment", "mine.yaml")
+    file.parent.mkdir(parents=True)
+    file.write_text(text, encoding="utf-8")
+    message = message.replace("DIR", str(Path("conf").resolve()))
+    given = ["--config-dir", "conf", "experiment=mine"]
+    assert told(command("seq2seq-train", *given)) == (2, "", f"seq2seq-train: {message}\n")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+@pytest.mark.parametrize("name", ["seq2seq-train", "seq2seq-evaluate", "seq2seq-translate"])
+def test_a_device_that_is_not_there(command: Command, run: Path, name: str) -> None:
+    Path("in.txt").write_text("a\n", encoding="utf-8")
+    key = "trainer.device" if name == "seq2seq-train" else "device"
+    given = {
+        "seq2seq-train": ["run=new"],
+        "seq2seq-evaluate": ["run=run"],
+        "seq2seq-translate": ["run=run", "input=in.txt"],
+    }
+    assert told(command(name, *given[name], f"{key}=cuda")) == (
+        2,
+        "",
+        f"{name}: device 'cuda' is not on this machine, which has cpu\n",
+    )
+
+
+def write(name: str, content: str | bytes) -> None:
+    Path(name).write_bytes(content if isinstance(content, bytes) else content.encode())
+
+
+@pytest.fixture
+def corpus(command: Command) -> None:
+    for language in ("en", "de"):
+        write(f"good.{language}", "one two\nthree four\nfive six\n")
+        write(f"empty.{language}", "")
+    write("alone.en", "one\n")
+    write("uneven.en", "one\ntwo\nthree\n")
+    write("uneven.de", "eins\nzwei\n")
+    write("latin.en", "one\ntwo\n")
+    write("latin.de", b"eins\nzwei \xfcber\n")
+    write("cut.en", "one\n")
+    write("cut.de.gz", gzip.compress(b"eins\n" * 100)[:-20])
+
+
+@pytest.mark.parametrize(
+    ("prefix", "message"),
+    [
+        ("zzz", "data.train: there is neither zzz.en nor zzz.en.gz"),
+        ("folder/x", "data.train: there is neither folder/x.en nor x.en.gz: there is no folder folder"),
+        ("god", "data.train: there is neither god.en nor god.en.gz; similar files there: good.en, good.de, alone.en"),
+        ("alone", "data.train: there is neither alone.de nor alone.de.gz; similar files there: alone.en, latin.de, uneven.de"),
+        ("empty", "data.train: empty.en is empty"),
+        (
+            "uneven",
+            "uneven.en has 3 lines, uneven.de has 2: line n of one must translate line n of the other",
+        ),
+        (
+            "latin",
+            "latin.de, line 2: not valid UTF-8 (byte 0xFC at column 6); convert it, for example: iconv -f latin1 -t utf-8",
+        ),
+        (
+            "cut",
+            "data.train: cut.de.gz: truncated or corrupt gzip file (Compressed file ended before the end-of-stream marker was reached)",
+        ),
+    ],
+)
+def test_wrong_training_files(command: Command, corpus: None, prefix: str, message: str) -> None:
+    status, out, err = told(command("seq2seq-train", *FILES, f"data.train={prefix}", "run=run"))
+    assert (status, out) == (3, "")
+    err = err.removeprefix("training the tokenizer (characters)\n").replace("shared tokenizer: ", "")
+    assert err == f"seq2seq-train: {message}\n"
+
+
+def test_the_run_of_a_wrong_start_can_be_used_again(command: Command, corpus: None) -> None:
+    tiny = [*FILES, *TINY[:3], "trainer.max_steps=1", "run=run"]
+    assert told(command("seq2seq-train", *tiny, "data.train=uneven"))[0] == 3
+    assert told(command("seq2seq-train", *tiny, "data.train=good"))[0] == 0
+
+
+def test_patience_without_validation_is_said(command: Command, corpus: None) -> None:
+    given = [*FILES, *TINY[:3], "data.train=good", "trainer.max_steps=1", "trainer.patience=3", "run=run"]
+    status, out, err = told(command("seq2seq-train", *given))
+    assert (status, out) == (0, "")
+    assert "warning: no validation data: no scores, no best checkpoint, and trainer.patience has no effect\n" in err
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "status", "message"),
+    [
+        ("evaluate", [], 2, "run: is missing; it has to be given"),
+        ("translate", [], 2, "run: is missing; it has to be given"),
+        ("evaluate", ["run="], 2, "run: has no value; run=null means none"),
+        ("evaluate", ["run=rnu"], 4, "rnu: no such run directory; in . there are: run"),
+        ("translate", ["run=x/run", "input=in.txt"], 4, "x/run: no such run directory"),
+        ("evaluate", ["run=other"], 4, "other: not a run directory (it has no config.yaml)"),
+        ("evaluate", ["run=run", "split=tset"], 2, "split: should be one of train, validation, test, but is 'tset'; did you mean 'test'?"),
+        ("evaluate", ["run=run", "beam=3"], 2, "beam: unknown key; there are: checkpoint, data, device, max_tokens, plugins, precision, run, search, source, split, target, tokenize"),
+        ("evaluate", ["run=run", "search.beam_sise=3"], 2, "search.beam_sise: unknown key; did you mean 'beam_size'?"),
+        ("translate", ["run=run", "input=in.txt", "search.beam_size=0"], 2, "search.beam_size: should be greater than 0, but is 0"),
+        ("evaluate", ["run=run", "search=bean"], 2, "search: no choice 'bean'; did you mean 'beam'?"),
+        ("evaluate", ["run=run", "model=lstm"], 2, "model: is chosen when a run is trained, not here"),
+        ("evaluate", ["run=run", "source=in.txt"], 2, "source and target are given together or not at all"),
+        ("evaluate", ["run=run", "source=in.txt", "target=nothere"], 3, "nothere: No such file or directory"),
+        ("evaluate", ["run=run", "source=in.txt", "target=two.txt"], 3, "in.txt has 1 lines, two.txt has 2: line n of one must translate line n of the other"),
+        ("evaluate", ["run=run", "tokenize=13b"], 2, "tokenize: unknown '13b'; did you mean '13a'? choices: none, zh, 13a, intl, char, ja-mecab, ko-mecab, spm, flores101, flores200, spBLEU-1K"),
+        ("evaluate", ["run=run", "checkpoint=lst"], 4, "run/checkpoints: no checkpoint 'lst'; did you mean 'last'?"),
+        ("evaluate", ["run=run", "data.name=text_files", "~data"], 2, "?"),
+        ("translate", ["run=run", "input=nothere"], 3, "input=nothere: no such file"),
+        ("translate", ["run=run", "input=other"], 3, "other: Is a directory"),
+        ("translate", ["run=run", "input=latin.txt"], 3, "latin.txt, line 2: not valid UTF-8 (byte 0xFC at column 1); convert it, for example: iconv -f latin1 -t utf-8"),
+        ("translate", ["run=run", "input=in.txt", "output=other"], 2, "output: other: cannot be written (Is a directory)"),
+        ("translate", ["run=run", "input=in.txt", "output=no/out.txt"], 2, "output: no/out.txt: cannot be written (No such file or directory)"),
+        ("translate", ["run=run", "input=in.txt", "output=in.txt"], 2, "output: in.txt is the input; name another file"),
+        ("translate", ["run=run", "input=in.txt", "max_tokens=0"], 2, "max_tokens: should be greater than 0, but is 0"),
+    ],
+)  # fmt: skip
+def test_wrong_use_of_a_run(
+    command: Command, run: Path, name: str, arguments: list[str], status: int, message: str
+) -> None:
+    Path("other").mkdir()
+    write("in.txt", "one\n")
+    write("two.txt", "one\ntwo\n")
+    write("latin.txt", b"one\n\xfcber\n")
+    before = sorted(os.listdir())
+    assert told(command(f"seq2seq-{name}", *arguments)) == (status, "", f"seq2seq-{name}: {message}\n")
+    assert sorted(os.listdir()) == before
+    assert Path("in.txt").read_text(encoding="utf-8") == "one\n"
+
+
+def test_a_fault_leaves_no_empty_output(command: Command, run: Path) -> None:
+    write("in.txt", "one\n")
+    write("old.txt", "an earlier translation\n")
+    for output in ("old.txt", "new.txt"):
+        result = command("seq2seq-translate", "run=run", "input=in.txt", f"output={output}", "checkpoint=step_00000003")
+        assert told(result)[0] == 4
+    assert Path("old.txt").read_text(encoding="utf-8") == "an earlier translation\n"
+    assert not Path("new.txt").exists()
