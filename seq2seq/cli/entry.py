@@ -22,6 +22,7 @@ FOREIGN = re.compile(r"[^\w/+.$%*@?|:,\s-]", re.ASCII)  # what has no meaning ou
 COMPLAINTS = {  # of Hydra, and what we say; the first group of the pattern is the key
     r"Could not override '([^'.@]+)['@]": "no such group; {hint}",
     r"Could not override '([^'@]+)": "unknown key",
+    r"Could not delete '([^']+)'": "is not there, so it cannot be taken away",
     r"You must specify '([^']+)'": "has to be chosen; {choices}",
     r"force-add of config groups is not supported: '\+\+([^=]+)": "is chosen when a run is trained, not here",
     r"Multiple values for ([\w/]+)": "is chosen already; type it without '+', in YAML as '- override /{name}: ...'",

@@ -74,8 +74,6 @@ def translate(tree: dict[str, Any], command: list[str]) -> None:
         for chunk in chunks(lines, CHUNK, following):
             found = translator.translate(chunk, first_line=done + 1, on_done=advance)
             text = "".join(_format(number, best_first, nbest) for number, best_first in enumerate(found, start=done))
-                _format(number, translations, nbest) for number, translations in enumerate(found, start=done)
-            )
             try:
                 output.write(text.encode())
                 output.flush()

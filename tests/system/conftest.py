@@ -17,7 +17,7 @@ COMMANDS = {"seq2seq-train": train, "seq2seq-evaluate": evaluate, "seq2seq-trans
 TINY = (
     "model=lstm_tiny", "model.encoder.d_model=12", "model.decoder.d_model=12", "tokenizer.vocab_size=400",
     "data.train=200", "data.validation=20", "data.test=20", "trainer.max_steps=4", "trainer.validate_every=2",
-    "trainer.validation_examples=5", "trainer.max_tokens=600", "trainer.device=cpu",
+    "trainer.validation_examples=5", "trainer.max_tokens=600", "trainer.device=cpu", "optimizer.lr=1e-3",
 )  # fmt: skip
 
 
@@ -58,6 +58,12 @@ def command(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pyt
         return Told(run_main(name, arguments), *capsys.readouterr())
 
     return run
+
+
+@pytest.fixture
+def tiny() -> tuple[str, ...]:
+    """What the run was trained with."""
+    return TINY
 
 
 @pytest.fixture(scope="session")

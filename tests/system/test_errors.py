@@ -10,21 +10,19 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save
 
-Command = Callable[..., object]
+Command = Callable[..., Any]
 
-TINY = (
-    "model=lstm_tiny", "model.encoder.d_model=12", "model.decoder.d_model=12", "tokenizer.vocab_size=400",
-    "data.train=200", "data.validation=20", "data.test=20", "trainer.max_steps=4", "trainer.validate_every=2",
-    "trainer.validation_examples=5", "trainer.max_tokens=600", "trainer.device=cpu",
-)  # fmt: skip
+SMALL = ("model=lstm_tiny", "model.encoder.d_model=12", "model.decoder.d_model=12", "trainer.max_steps=1")
 FILES = ("data=text_files", "data.source=en", "data.target=de", "tokenizer=characters", "trainer.device=cpu")
 
 
-def told(result: object) -> tuple[int, str, str]:
+def told(result: Any) -> tuple[int, str, str]:
     return result.status, result.out, result.err
 
 
@@ -213,10 +211,13 @@ def corpus(command: Command) -> None:
 @pytest.mark.parametrize(
     ("prefix", "message"),
     [
-        ("zzz", "data.train: there is neither zzz.en nor zzz.en.gz"),
+        ("xyzxyz", "data.train: there is neither xyzxyz.en nor xyzxyz.en.gz"),
         ("folder/x", "data.train: there is neither folder/x.en nor x.en.gz: there is no folder folder"),
         ("god", "data.train: there is neither god.en nor god.en.gz; similar files there: good.en, good.de, alone.en"),
-        ("alone", "data.train: there is neither alone.de nor alone.de.gz; similar files there: alone.en, latin.de, uneven.de"),
+        (
+            "alone",
+            "data.train: there is neither alone.de nor alone.de.gz; similar files there: alone.en, latin.de, uneven.de",
+        ),
         ("empty", "data.train: empty.en is empty"),
         (
             "uneven",
@@ -240,13 +241,12 @@ def test_wrong_training_files(command: Command, corpus: None, prefix: str, messa
 
 
 def test_the_run_of_a_wrong_start_can_be_used_again(command: Command, corpus: None) -> None:
-    tiny = [*FILES, *TINY[:3], "trainer.max_steps=1", "run=run"]
-    assert told(command("seq2seq-train", *tiny, "data.train=uneven"))[0] == 3
-    assert told(command("seq2seq-train", *tiny, "data.train=good"))[0] == 0
+    assert command("seq2seq-train", *FILES, *SMALL, "run=run", "data.train=uneven").status == 3
+    assert command("seq2seq-train", *FILES, *SMALL, "run=run", "data.train=good").status == 0
 
 
 def test_patience_without_validation_is_said(command: Command, corpus: None) -> None:
-    given = [*FILES, *TINY[:3], "data.train=good", "trainer.max_steps=1", "trainer.patience=3", "run=run"]
+    given = [*FILES, *SMALL, "data.train=good", "trainer.patience=3", "run=run"]
     status, out, err = told(command("seq2seq-train", *given))
     assert (status, out) == (0, "")
     assert "warning: no validation data: no scores, no best checkpoint, and trainer.patience has no effect\n" in err
@@ -272,7 +272,11 @@ def test_patience_without_validation_is_said(command: Command, corpus: None) -> 
         ("evaluate", ["run=run", "source=in.txt", "target=two.txt"], 3, "in.txt has 1 lines, two.txt has 2: line n of one must translate line n of the other"),
         ("evaluate", ["run=run", "tokenize=13b"], 2, "tokenize: unknown '13b'; did you mean '13a'? choices: none, zh, 13a, intl, char, ja-mecab, ko-mecab, spm, flores101, flores200, spBLEU-1K"),
         ("evaluate", ["run=run", "checkpoint=lst"], 4, "run/checkpoints: no checkpoint 'lst'; did you mean 'last'?"),
-        ("evaluate", ["run=run", "data.name=text_files", "~data"], 2, "?"),
+        ("evaluate", ["run=run", "~data"], 2, "data: is not there, so it cannot be taken away"),
+        (
+            "evaluate", ["run=run", "data.name=text_files", "data.source=en", "data.target=de"], 2,
+            "data.test: the run has no such split; name files with source=, target=",
+        ),
         ("translate", ["run=run", "input=nothere"], 3, "input=nothere: no such file"),
         ("translate", ["run=run", "input=other"], 3, "other: Is a directory"),
         ("translate", ["run=run", "input=latin.txt"], 3, "latin.txt, line 2: not valid UTF-8 (byte 0xFC at column 1); convert it, for example: iconv -f latin1 -t utf-8"),
@@ -299,7 +303,221 @@ def test_a_fault_leaves_no_empty_output(command: Command, run: Path) -> None:
     write("in.txt", "one\n")
     write("old.txt", "an earlier translation\n")
     for output in ("old.txt", "new.txt"):
-        result = command("seq2seq-translate", "run=run", "input=in.txt", f"output={output}", "checkpoint=step_00000003")
-        assert told(result)[0] == 4
+        given = ["run=run", "input=in.txt", f"output={output}", "checkpoint=step_00000003"]
+        assert command("seq2seq-translate", *given).status == 4
     assert Path("old.txt").read_text(encoding="utf-8") == "an earlier translation\n"
     assert not Path("new.txt").exists()
+
+
+def test_a_changed_config_on_an_existing_run(command: Command, run: Path, tiny: tuple[str, ...]) -> None:
+    before = (run / "config.yaml").read_bytes()
+    changed = ["optimizer.lr=1e-2", "model.encoder.d_model=16", "trainer.max_steps=3", "trainer.log_every=7"]
+    assert told(command("seq2seq-train", *tiny, *changed, "run=run")) == (
+        2,
+        "",
+        "seq2seq-train: the run run was started with another config; train the changed one in another run (run=...)\n"
+        "  model.encoder.d_model: was 12, but is 16\n"
+        "  optimizer.lr: was 0.001, but is 0.01\n"
+        "  trainer.max_steps: was 4 and may grow, but is 3\n",
+    )
+    assert (run / "config.yaml").read_bytes() == before
+
+
+def test_a_folder_that_is_no_run_is_left_alone(command: Command) -> None:
+    Path("thesis").mkdir()
+    write("thesis/thesis.tex", "")
+    assert told(command("seq2seq-train", "run=thesis")) == (
+        4,
+        "",
+        "seq2seq-train: thesis: is not empty and not a run; name another folder with run=...\n",
+    )
+    assert os.listdir("thesis") == ["thesis.tex"]
+
+
+def test_a_run_that_cannot_be_made(command: Command) -> None:
+    write("file", "")
+    assert told(command("seq2seq-train", "run=file/run")) == (
+        4,
+        "",
+        "seq2seq-train: file/run: cannot be written (Not a directory)\n",
+    )
+
+
+def rewrite(checkpoint: Path, name: str, content: bytes) -> None:
+    """As whoever wants it to be believed: size and hash are those of the new content."""
+    meta = json.loads((checkpoint / "meta.json").read_text(encoding="utf-8"))
+    meta["files"][name] = {"size": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+    (checkpoint / name).write_bytes(content)
+    (checkpoint / "meta.json").write_text(json.dumps(meta), encoding="utf-8")
+
+
+def test_truncated_weights(command: Command, run: Path) -> None:
+    for step in (2, 4):
+        weights = run / "checkpoints" / f"step_{step:08d}" / "model.safetensors"
+        size = weights.stat().st_size
+        weights.write_bytes(weights.read_bytes()[:1000])
+    for name, given in (("evaluate", ["checkpoint=last"]), ("translate", ["checkpoint=step_00000004", "input=in.txt"])):
+        write("in.txt", "one\n")
+        assert told(command(f"seq2seq-{name}", "run=run", *given)) == (
+            4,
+            "",
+            f"seq2seq-{name}: {weights}: 1,000 bytes, but {size:,} were written\n",
+        )
+
+
+def test_weights_of_another_model(command: Command, run: Path) -> None:
+    last = run / "checkpoints" / "step_00000004"
+    rewrite(last, "model.safetensors", save({"decoder.embedding.weight": torch.zeros(3, 5)}))
+    status, out, err = told(command("seq2seq-evaluate", "run=run", "checkpoint=last"))
+    assert (status, out) == (4, "")
+    assert err.startswith(f"seq2seq-evaluate: {last}/model.safetensors: does not fit the run's model in ")
+    assert err.count("\n") == 1
+    rewrite(last, "model.safetensors", b"no safetensors at all")
+    status, out, err = told(command("seq2seq-evaluate", "run=run", "checkpoint=last"))
+    assert (status, out) == (4, "")
+    assert err.startswith(f"seq2seq-evaluate: {last}/model.safetensors: not a safetensors file (")
+
+
+def test_training_goes_on_from_the_checkpoint_before_a_broken_one(
+    command: Command, run: Path, tiny: tuple[str, ...]
+) -> None:
+    weights = run / "checkpoints" / "step_00000004" / "model.safetensors"
+    size = weights.stat().st_size
+    weights.write_bytes(weights.read_bytes()[:1000])
+    status, out, err = told(command("seq2seq-train", *tiny, "trainer.max_steps=6", "run=run"))
+    assert (status, out) == (0, "")
+    assert (
+        "warning: broken checkpoint passed over, and renamed to step_00000004.broken: "
+        f"{weights}: 1,000 bytes, but {size:,} were written\n"
+        "continuing at step 2\n"
+    ) in err
+    assert "trained 6 steps" in err
+
+
+class Payload:
+    """Unpickled, it leaves a file."""
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (open, ("ran", "w"))
+
+
+def zipped(content: object) -> bytes:
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("content", [pickle.dumps(Payload()), zipped(Payload()), zipped({"progress": Payload()})])
+def test_a_pickle_in_the_place_of_the_training_state(
+    command: Command, run: Path, tiny: tuple[str, ...], content: bytes
+) -> None:
+    last = run / "checkpoints" / "step_00000004"
+    rewrite(last, "training.pt", content)
+    status, out, err = told(command("seq2seq-train", *tiny, "trainer.max_steps=5", "run=run"))
+    assert (status, out) == (0, "")
+    refused = (
+        "training.pt: holds something else than tensors and plain values; refused, since loading it could run code"
+    )
+    assert f"warning: broken checkpoint passed over, and renamed to step_00000004.broken: {last}/{refused}\n" in err
+    assert not Path("ran").exists()
+
+    for checkpoint in (run / "checkpoints").glob("step_????????"):
+        rewrite(checkpoint, "training.pt", content)
+    status, out, err = told(command("seq2seq-train", *tiny, "trainer.max_steps=9", "run=run"))
+    assert (status, out) == (4, "")
+    assert (
+        "seq2seq-train: run/checkpoints: no checkpoint is whole; remove the folder to train from the beginning\n" in err
+    )
+    assert f"  {run}/checkpoints/step_00000005/{refused}\n" in err
+    assert not Path("ran").exists()
+
+    pickle.loads(pickle.dumps(Payload()))
+    assert Path("ran").exists()  # the trap works
+
+
+def test_a_stray_pickle_in_a_checkpoint(command: Command, run: Path) -> None:
+    last = run / "checkpoints" / "step_00000004"
+    (last / "optimizer.pkl").write_bytes(pickle.dumps(Payload()))
+    message = (
+        f"{last}: holds optimizer.pkl, which is no part of a checkpoint; only model.safetensors, training.pt and "
+        "meta.json are accepted, so that nothing can run code when it is loaded"
+    )
+    result = command("seq2seq-evaluate", "run=run", "checkpoint=step_00000004")
+    assert told(result) == (4, "", f"seq2seq-evaluate: {message}\n")
+    assert not Path("ran").exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "should begin with 'format: 1'; not a config that this version stored"),
+        (b"model: lstm\n", "should begin with 'format: 1'; not a config that this version stored"),
+        (b"format: 2\n", "should begin with 'format: 1'; not a config that this version stored"),
+        (b"- format\n", "should begin with 'format: 1'; not a config that this version stored"),
+        (b"format: 1\nmodel: [\n", "cannot be read (while parsing a flow node)"),
+        (b"format: 1\nmodel: \xff\n", "cannot be read ('utf-8' codec can't decode byte 0xff in position 17: invalid start byte)"),
+        (b"format: 1\nmodel: !!python/object/apply:builtins.open [ran, w]\n", "cannot be read (could not determine a constructor for the tag 'tag:yaml.org,2002:python/object/apply:builtins.open')"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("name", ["evaluate", "translate"])
+def test_a_broken_config(command: Command, run: Path, name: str, content: bytes, message: str) -> None:
+    (run / "config.yaml").write_bytes(content)
+    write("in.txt", "one\n")
+    given = ["input=in.txt"] if name == "translate" else []
+    assert told(command(f"seq2seq-{name}", "run=run", *given)) == (
+        4,
+        "",
+        f"seq2seq-{name}: run/config.yaml: {message}\n",
+    )
+    assert not Path("ran").exists()
+
+
+def test_a_stored_config_with_mistakes(command: Command, run: Path) -> None:
+    file = run / "config.yaml"
+    file.write_text(file.read_text(encoding="utf-8").replace("beam_size: 5", "beam_sise: 5"), encoding="utf-8")
+    assert told(command("seq2seq-evaluate", "run=run")) == (
+        4,
+        "",
+        "seq2seq-evaluate: run/config.yaml: search.beam_sise: unknown key; did you mean 'beam_size'?\n",
+    )
+
+
+@pytest.mark.parametrize("change", [lambda model: model[:-1], lambda model: b"", lambda model: None])
+@pytest.mark.parametrize("name", ["evaluate", "translate", "train"])
+def test_a_broken_tokenizer(
+    command: Command, run: Path, tiny: tuple[str, ...], name: str, change: Callable[[bytes], bytes | None]
+) -> None:
+    file = run / "tokenizer" / "shared" / "tokenizer.model"
+    changed = change(file.read_bytes())
+    file.unlink()
+    if changed is not None:
+        file.write_bytes(changed)
+    write("in.txt", "one\n")
+    given = {"evaluate": [], "translate": ["input=in.txt"], "train": [*tiny, "trainer.max_steps=5"]}[name]
+    message = (
+        "the file is missing"
+        if changed is None
+        else ("the file is damaged; copy the tokenizer again from where it was trained")
+    )
+    assert told(command(f"seq2seq-{name}", *given, "run=run")) == (4, "", f"seq2seq-{name}: {file}: {message}\n")
+
+
+def in_a_process(module: str, *arguments: str, stdin: str = "") -> tuple[int, str, str]:
+    given = [sys.executable, "-m", f"seq2seq.cli.{module}", *arguments]
+    done = subprocess.run(given, input=stdin, capture_output=True, text=True, check=False)
+    return done.returncode, done.stdout, done.stderr
+
+
+def test_in_processes_of_their_own(command: Command, trained: Path) -> None:
+    """What the others see in this process is what a shell sees."""
+    assert in_a_process("train", "optimizer.lrr=1") == (
+        2,
+        "",
+        "seq2seq-train: optimizer.lrr: unknown key; did you mean 'lr'?\n",
+    )
+    assert in_a_process("translate", "run=nowhere", stdin="one\n") == (
+        4,
+        "",
+        "seq2seq-translate: nowhere: no such run directory\n",
+    )
+    assert os.listdir() == []
