@@ -1,18 +1,20 @@
 """Attention, and the keys and values that are kept between two decoding steps.
 
-B sources, N hypotheses (B x beam) or, in training, N = B; T queries, S source length; D width, H heads, K = D / H.
+B sources, N hypotheses (B x beam) or, in training, N = B; T queries, S source length; D width, H heads, K = D / H,
+G heads of keys and of values, each of which serves H / G of the queries'.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from seq2seq.nn.linear import Linear
+from seq2seq.nn.normalization import RMSNorm
+from seq2seq.nn.positions import rotate
 
 
 def attendable(mask: Tensor) -> Tensor:
@@ -33,6 +35,14 @@ def check_heads(d_model: int, num_heads: int) -> int:
     return d_model // num_heads
 
 
+def check_groups(num_heads: int, num_kv_heads: int | None) -> int:
+    """The number of heads of keys and values; None is as many as there are of queries. Raises ValueError."""
+    if num_kv_heads is not None and num_heads % num_kv_heads:
+        divisors = ", ".join(str(n) for n in range(1, num_heads + 1) if num_heads % n == 0)
+        raise ValueError(f"num_kv_heads must divide num_heads, which is {num_heads}: {divisors}, not {num_kv_heads}")
+    return num_kv_heads or num_heads
+
+
 def split_heads(x: Tensor, head_dim: int) -> Tensor:
     """(N,T,H*K) -> (N,H,T,K), a view."""
     return x.view(x.size(0), x.size(1), -1, head_dim).transpose(1, 2)
@@ -43,66 +53,141 @@ def join_heads(heads: Tensor) -> Tensor:
     return heads.transpose(1, 2).flatten(2)
 
 
-class SelfAttention(nn.Module):
-    """Multi-head scaled dot-product attention (Vaswani et al., 2017) of a sequence to itself."""
+def attend(
+    query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, dropout: float = 0.0, causal: bool = False
+) -> Tensor:
+    """softmax(query key^T / sqrt(K) + bias) value: query (N,H,T,K), key and value (N,G,S,K) -> (N,H,T,K).
 
-    def __init__(self, d_model: int, num_heads: int, dropout: float = 0.0, causal: bool = False) -> None:
+    mask: (N,1,1,S), True where a key may be seen, or a bias (1 or N,H,T,S), which holds -inf where it may not.
+    """
+    group = query.size(1) // key.size(1)
+    if group == 1:
+        return F.scaled_dot_product_attention(query, key, value, mask, dropout, is_causal=causal)
+    if causal or (mask is not None and mask.size(2) > 1):
+        key, value = (heads.repeat_interleave(group, dim=1) for heads in (key, value))
+        return F.scaled_dot_product_attention(query, key, value, mask, dropout, is_causal=causal)
+    # What all queries see alike: those of a group are queries to the one copy of its keys.
+    if mask is not None and mask.size(1) > 1:
+        mask = mask.view(mask.size(0), key.size(1), group, mask.size(3))  # (N,H,1,S) -> (N,G,H/G,S)
+    together = query.reshape(query.size(0), key.size(1), -1, query.size(3))  # (N,H,T,K) -> (N,G,H/G*T,K)
+    return F.scaled_dot_product_attention(together, key, value, mask, dropout).reshape(query.shape)
+
+
+class HeadNorms(nn.Module):
+    """Normalises each head of the queries and of the keys, so that scores cannot grow without bound.
+
+    In place of the L2 norm and its one scale (Henry et al., 2020) an RMS norm with a scale for each column.
+    """
+
+    def __init__(self, head_dim: int) -> None:
+        super().__init__()
+        self.query = RMSNorm(head_dim)
+        self.key = RMSNorm(head_dim)
+
+
+class SelfAttention(nn.Module):
+    """Multi-head scaled dot-product attention (Vaswani et al., 2017) of a sequence to itself.
+
+    With fewer heads of keys and values than of queries, groups of queries share one (Ainslie et al., 2023).
+    """
+
+    def __init__(
+        self,
+        d_model: int,
+        num_heads: int,
+        dropout: float = 0.0,
+        causal: bool = False,
+        num_kv_heads: int | None = None,
+        qk_norm: bool = False,
+    ) -> None:
         super().__init__()
         self.head_dim = check_heads(d_model, num_heads)
+        self.num_heads = num_heads
+        self.num_kv_heads = check_groups(num_heads, num_kv_heads)
         self.dropout = dropout
         self.causal = causal
-        self.qkv = Linear(d_model, 3 * d_model)
+        self.qkv = Linear(d_model, (num_heads + 2 * self.num_kv_heads) * self.head_dim)
+        self.norms = HeadNorms(self.head_dim) if qk_norm else None
         self.out = Linear(d_model, d_model)
 
-    def forward(self, x: Tensor, mask: Tensor | None = None, past: Tensor | None = None, position: int = 0) -> Tensor:
-        """x (N,T,D), mask (N,1,1,T) -> (N,T,D).
+    def forward(
+        self,
+        x: Tensor,
+        mask: Tensor | None = None,
+        past: Tensor | None = None,
+        position: int = 0,
+        rotation: Tensor | None = None,
+    ) -> Tensor:
+        """x (N,T,D), mask (N,1,1,T), rotation (2,T,K/2) of queries and keys -> (N,T,D).
 
-        With `past` (N,2H,C,K), the heads of keys and values with room for C positions, x is the column of `position`
-        (T = 1); its keys and values are written there.
+        For the mask a bias may stand, as in `attend`; where attention is causal it has to hide the future itself.
+
+        With `past` (N,2G,C,K), the heads of keys and values with room for C positions, x is the column of `position`
+        (T = 1); its keys, already rotated, and values are written there.
         """
-        heads = split_heads(self.qkv(x), self.head_dim)  # (N,T,3D) -> (N,3H,T,K)
-        query, key, value = heads.chunk(3, dim=1)
+        heads = split_heads(self.qkv(x), self.head_dim)  # (N,T,D+2GK) -> (N,H+2G,T,K)
+        query, key, value = heads.tensor_split((self.num_heads, self.num_heads + self.num_kv_heads), dim=1)
+        if self.norms is not None:
+            query, key = self.norms.query(query), self.norms.key(key)
+        if rotation is not None:
+            query, key = rotate(query, rotation), rotate(key, rotation)
         if past is not None:
-            past[:, :, position : position + 1] = heads[:, query.size(1) :]
+            past[:, : self.num_kv_heads, position : position + 1] = key
+            past[:, self.num_kv_heads :, position : position + 1] = value
             key, value = past[:, :, : position + 1].chunk(2, dim=1)
-        dropout = self.dropout if self.training else 0.0
-        causal = self.causal and past is None
-        heads = F.scaled_dot_product_attention(query, key, value, mask, dropout, is_causal=causal)
-        output: Tensor = self.out(join_heads(heads))
+        causal = self.causal and past is None and mask is None
+        output: Tensor = self.out(join_heads(attend(query, key, value, mask, self.dropout * self.training, causal)))
         return output
 
 
 class CrossAttention(nn.Module):
     """Multi-head scaled dot-product attention to a memory, whose width may be another one."""
 
-    def __init__(self, d_model: int, memory_dim: int, num_heads: int, dropout: float = 0.0) -> None:
+    def __init__(
+        self,
+        d_model: int,
+        memory_dim: int,
+        num_heads: int,
+        dropout: float = 0.0,
+        num_kv_heads: int | None = None,
+        qk_norm: bool = False,
+    ) -> None:
         super().__init__()
         self.head_dim = check_heads(d_model, num_heads)
+        self.num_kv_heads = check_groups(num_heads, num_kv_heads)
         self.dropout = dropout
         self.query = Linear(d_model, d_model)
-        self.key_value = Linear(memory_dim, 2 * d_model)
+        self.key_value = Linear(memory_dim, 2 * self.num_kv_heads * self.head_dim)
+        self.norms = HeadNorms(self.head_dim) if qk_norm else None
         self.out = Linear(d_model, d_model)
 
     def heads(self, states: Tensor) -> Tensor:
-        """states (B,S,memory_dim) -> (B,2H,S,K), the heads of keys and values."""
-        return split_heads(self.key_value(states), self.head_dim)
+        """states (B,S,memory_dim) -> (B,2G,S,K), the heads of keys and values."""
+        heads = split_heads(self.key_value(states), self.head_dim)
+        if self.norms is None:
+            return heads
+        key, value = heads.chunk(2, dim=1)
+        return torch.cat((self.norms.key(key), value), dim=1)
 
     def forward(self, x: Tensor, memory: Tensor, mask: Tensor) -> Tensor:
-        """x (N,T,D), memory (B,2H,S,K) from `heads`, mask (B,1,1,S) -> (N,T,D).
+        """x (N,T,D), memory (B,2G,S,K) from `heads`, mask (B,1,1,S) -> (N,T,D).
 
         All hypotheses of a source are queries to the one copy of its keys and values.
         """
-        query = self.query(x).view(memory.size(0), -1, x.size(2))  # (N,T,D) -> (B,beam*T,D)
+        query = split_heads(
+            self.query(x).view(memory.size(0), -1, x.size(2)), self.head_dim
+        )  # (N,T,D) -> (B,H,beam*T,K)
+        if self.norms is not None:
+            query = self.norms.query(query)
         key, value = memory.chunk(2, dim=1)
-        dropout = self.dropout if self.training else 0.0
-        heads = F.scaled_dot_product_attention(split_heads(query, self.head_dim), key, value, mask, dropout)
+        heads = attend(query, key, value, mask, self.dropout * self.training)
         output: Tensor = self.out(join_heads(heads).view(x.shape))  # (B,beam*T,D) -> (N,T,D)
         return output
 
 
 @dataclass(frozen=True)
 class KeyValueCache:
-    """Keys and values of the first `length` positions: for each layer a buffer (N,2H,C,K) with C >= length.
+    """Keys and values of the first `length` positions: for each layer a buffer (N,2G,C,K) with C >= length.
 
     The buffers are written in place. A cache and the longer ones made from it share them, so only the newest may be
     written to. They are one a layer, because the allocator reuses small blocks and fetches large ones anew each time.
@@ -113,7 +198,7 @@ class KeyValueCache:
 
     @classmethod
     def empty(cls, num_layers: int, like: Tensor, capacity: int) -> KeyValueCache:
-        """As many rows, heads of keys and values, dtype and device as like (N,2H,S,K)."""
+        """As many rows, heads of keys and values, dtype and device as like (N,2G,S,K)."""
         rows, num_heads, _, head_dim = like.shape
         return cls(tuple(like.new_empty(rows, num_heads, capacity, head_dim) for _ in range(num_layers)))
 
@@ -144,39 +229,3 @@ def is_identity(rows: Tensor, num_rows: int) -> bool:
     if rows.device.type != "cpu" or rows.size(0) != num_rows:
         return False
     return torch.equal(rows, torch.arange(num_rows, device="cpu"))
-
-
-class LuongAttention(nn.Module):
-    """Global attention with the scores "dot", "general" and "concat" (Luong et al., 2015).
-
-    "concat" is v tanh(W [query; state]), computed as v tanh(W1 query + W2 state); it takes memory for B x T x S x D.
-    """
-
-    def __init__(self, score: Literal["dot", "general", "concat"], d_model: int, memory_dim: int) -> None:
-        super().__init__()
-        if score == "dot" and memory_dim != d_model:
-            raise ValueError(
-                f"attention=dot needs a decoder as wide as the encoder's output, d_model={memory_dim}, not {d_model}; "
-                "attention=general takes any width"
-            )
-        self.key = nn.Identity() if score == "dot" else Linear(memory_dim, d_model, bias=False)
-        self.query = Linear(d_model, d_model, bias=False) if score == "concat" else None
-        self.score = Linear(d_model, 1, bias=False) if score == "concat" else None
-
-    def keys(self, states: Tensor) -> Tensor:
-        """states (B,S,memory_dim) -> (B,S,D), the part of the scores that no query changes."""
-        keys: Tensor = self.key(states)
-        return keys
-
-    def forward(self, query: Tensor, keys: Tensor, states: Tensor, mask: Tensor) -> Tensor:
-        """query (B,T,D), keys (B,S,D), states (B,S,memory_dim), mask (B,S) -> contexts (B,T,memory_dim).
-
-        The context of a row without any real token is zero.
-        """
-        if self.query is None or self.score is None:
-            scores = query @ keys.transpose(1, 2)
-        else:
-            scores = self.score((self.query(query)[:, :, None] + keys[:, None]).tanh()).squeeze(3)  # (B,T,S,1)
-        masked = ~mask[:, None]  # (B,1,S)
-        weights = scores.masked_fill(masked, torch.finfo(scores.dtype).min).softmax(dim=2).masked_fill(masked, 0.0)
-        return weights @ states

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from seq2seq.models.base import Memory
 from seq2seq.models.decoders.lstm import LSTMDecoder
-from seq2seq.nn.attention import LuongAttention
+from seq2seq.nn.source_attention import LuongAttention
 from seq2seq.text.vocab import Vocab
 
 B, T, S, D, MEMORY = 2, 7, 5, 12, 10
@@ -59,7 +59,9 @@ def test_decoder(input_feeding: bool) -> None:
 
     cells = [nn.LSTMCell(2 * D if input_feeding else D, D), nn.LSTMCell(D, D)]
     for i, cell in enumerate(cells):
-        cell.load_state_dict({name: getattr(decoder.lstm, f"{name}_l{i}") for name in cell.state_dict()})
+        cell.load_state_dict(
+            {name: getattr(decoder.recurrence.layers[0], f"{name}_l{i}") for name in cell.state_dict()}
+        )
     for b in range(B):
         first = torch.tanh(decoder.bridge(memory.final[b]))  # hidden of layers 0 and 1, cell of layers 0 and 1
         states = [(first[:D], first[2 * D : 3 * D]), (first[D : 2 * D], first[3 * D :])]
@@ -71,5 +73,5 @@ def test_decoder(input_feeding: bool) -> None:
                 states[i] = cell(x, states[i])
                 x = states[i][0]
             average = context("general", x, memory.states[b], LENGTHS[b], decoder.attention)
-            attentional = torch.tanh(torch.mv(decoder.combine.weight, torch.cat((average, x))))
+            attentional = torch.tanh(torch.mv(decoder.readout.combine.weight, torch.cat((average, x))))
             torch.testing.assert_close(features[b, t], attentional, atol=1e-6, rtol=1e-5)

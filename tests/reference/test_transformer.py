@@ -14,7 +14,20 @@ every_kind = pytest.mark.parametrize(
 
 
 def options(norm: Norm, activation: Activation) -> LayerOptions:
-    return LayerOptions(D, HEADS, FF, norm, activation, dropout=0.0, attention_dropout=0.0, activation_dropout=0.0)
+    return LayerOptions(
+        d_model=D,
+        num_heads=HEADS,
+        num_kv_heads=None,
+        qk_norm=False,
+        d_ff=FF,
+        activation=activation,
+        norm=norm,
+        norm_type="layer",
+        dropout=0.0,
+        attention_dropout=0.0,
+        activation_dropout=0.0,
+        layer_drop=0.0,
+    )
 
 
 def torch_options(norm: Norm, activation: Activation) -> dict[str, object]:

@@ -1,6 +1,7 @@
 """The Transformer decoder.
 
-B sources, N hypotheses (B x beam), T target length, S source length; D width, V vocabulary, H heads, K = D / H.
+B sources, N hypotheses (B x beam), T target length, S source length; D width, V vocabulary, H heads, K = D / H,
+G heads of keys and of values.
 """
 
 from __future__ import annotations
@@ -15,15 +16,16 @@ from seq2seq.models.base import Decoder, DecoderState, Memory, decoders
 from seq2seq.nn.attention import KeyValueCache, attendable, is_identity
 from seq2seq.nn.embedding import TokenEmbedding
 from seq2seq.nn.linear import Linear
-from seq2seq.nn.positions import Positions, make_positions
-from seq2seq.nn.transformer import Activation, LayerOptions, Norm, TransformerDecoderLayer
-from seq2seq.registry import PositiveInt, Probability
+from seq2seq.nn.normalization import NormType
+from seq2seq.nn.positions import Positions, make_attention_positions, make_positions
+from seq2seq.nn.transformer import Activation, CrossAttentionOrder, LayerOptions, Norm, TransformerDecoderLayer
+from seq2seq.registry import NonNegativeInt, PositiveInt, Probability
 from seq2seq.text.vocab import Vocab
 
 
 @dataclass(frozen=True)
 class TransformerDecoderState(DecoderState):
-    """cache: per hypothesis. memory: for each layer the keys and values of the sources, (B,2H,S,K); mask (B,1,1,S)."""
+    """cache: per hypothesis. memory: for each layer the keys and values of the sources, (B,2G,S,K); mask (B,1,1,S)."""
 
     cache: KeyValueCache
     memory: tuple[Tensor, ...]
@@ -48,13 +50,19 @@ class TransformerDecoder(Decoder):
         d_model: width of the embeddings and of every layer; may differ from the encoder's
         num_layers: number of layers
         num_heads: attention heads of a layer; must divide d_model
-        d_ff: inner width of the feed-forward sublayers
+        num_kv_heads: heads of keys and values, a divisor of num_heads; null = num_heads
+        qk_norm: whether the queries and keys of each head are normalised (RMS)
+        d_ff: inner width of the feed-forward sublayers; 0 leaves them out
+        activation: in the feed-forward sublayers: relu, gelu, silu or swiglu (gated)
         norm: where layers normalise: post, as in the paper, or pre, easier to train when deep
-        activation: inside the feed-forward sublayers: relu or gelu
-        positions: what is added to the embeddings: sinusoidal, or none
+        norm_type: layer, or rms, which does not centre
+        positions: sinusoidal, learned, rotary, alibi, relative (buckets as in T5), or none
+        max_positions: size of the table of learned positions; null = 1024 there
+        cross_attention: sequential, after self-attention, or parallel: one sublayer, the sum of both
         dropout: of the embeddings and of every sublayer's output
         attention_dropout: of the attention weights
         activation_dropout: after the activation in the feed-forward sublayers
+        layer_drop: how often training leaves out a whole layer
     """
 
     def __init__(
@@ -65,22 +73,42 @@ class TransformerDecoder(Decoder):
         d_model: PositiveInt = 512,
         num_layers: PositiveInt = 6,
         num_heads: PositiveInt = 8,
-        d_ff: PositiveInt = 2048,
-        norm: Norm = "post",
+        num_kv_heads: PositiveInt | None = None,
+        qk_norm: bool = False,
+        d_ff: NonNegativeInt = 2048,
         activation: Activation = "relu",
+        norm: Norm = "post",
+        norm_type: NormType = "layer",
         positions: Positions = "sinusoidal",
+        max_positions: PositiveInt | None = None,
+        cross_attention: CrossAttentionOrder = "sequential",
         dropout: Probability = 0.0,
         attention_dropout: Probability = 0.0,
         activation_dropout: Probability = 0.0,
+        layer_drop: Probability = 0.0,
     ) -> None:
         super().__init__()
         options = LayerOptions(
-            d_model, num_heads, d_ff, norm, activation, dropout, attention_dropout, activation_dropout
+            d_model=d_model,
+            num_heads=num_heads,
+            num_kv_heads=num_kv_heads,
+            qk_norm=qk_norm,
+            d_ff=d_ff,
+            activation=activation,
+            norm=norm,
+            norm_type=norm_type,
+            dropout=dropout,
+            attention_dropout=attention_dropout,
+            activation_dropout=activation_dropout,
+            layer_drop=layer_drop,
         )
         self.embedding = TokenEmbedding(len(vocab), d_model, vocab.pad, scale=sqrt(d_model))
-        self.positions = make_positions(positions, d_model)
+        self.positions = make_positions(positions, d_model, max_positions)
+        self.attention_positions = make_attention_positions(positions, d_model, num_heads, causal=True)
         self.dropout = nn.Dropout(dropout)
-        self.layers = nn.ModuleList(TransformerDecoderLayer(options, memory_dim) for _ in range(num_layers))
+        self.layers = nn.ModuleList(
+            TransformerDecoderLayer(options, memory_dim, cross_attention) for _ in range(num_layers)
+        )
         self.norm = options.final_norm()
         self.head = Linear(d_model, len(vocab), bias=False)
 
@@ -90,9 +118,10 @@ class TransformerDecoder(Decoder):
         The mask is not needed: padding is at the right, where causal attention does not look.
         """
         x = self.dropout(self.positions(self.embedding(tokens)))
+        bias, rotation = self.attention_positions.bias(x), self.attention_positions.rotation(x)
         memory_mask = attendable(memory.mask)
         for layer, heads in zip(self.layers, self._memory_heads(memory), strict=True):
-            x = layer(x, heads, memory_mask)
+            x = layer(x, heads, memory_mask, bias=bias, rotation=rotation)
         features: Tensor = self.norm(x)
         return features
 
@@ -108,12 +137,13 @@ class TransformerDecoder(Decoder):
         cache = state.cache.longer()
         x = self.positions(self.embedding(tokens[:, None]), start=position)  # (N,1,D)
         x = self.dropout(x)
+        bias, rotation = self.attention_positions.bias(x, position), self.attention_positions.rotation(x, position)
         for layer, heads, past in zip(self.layers, state.memory, cache.buffers, strict=True):
-            x = layer(x, heads, state.mask, past, position)
+            x = layer(x, heads, state.mask, past, position, bias, rotation)
         logits: Tensor = self.head(self.norm(x).squeeze(1))
         return logits, replace(state, cache=cache)
 
     def _memory_heads(self, memory: Memory) -> tuple[Tensor, ...]:
-        """For each layer the heads of keys and values of the memory (B,2H,S,K)."""
+        """For each layer the heads of keys and values of the memory (B,2G,S,K)."""
         layers = cast(list[TransformerDecoderLayer], self.layers)
         return tuple(layer.cross_attention.heads(memory.states) for layer in layers)

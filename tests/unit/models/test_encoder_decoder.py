@@ -5,7 +5,8 @@ import torch
 
 from seq2seq.data.batch import make_batch
 from seq2seq.errors import ConfigError
-from seq2seq.models.decoders.lstm import LSTMDecoder, LSTMDecoderState
+from seq2seq.models.decoders.lstm import LSTMDecoder
+from seq2seq.models.decoders.recurrent import RecurrentDecoderState
 from seq2seq.models.decoders.transformer import TransformerDecoder, TransformerDecoderState
 from seq2seq.models.encoder_decoder import EncoderDecoder
 from seq2seq.models.encoders.lstm import LSTMEncoder
@@ -110,7 +111,7 @@ def test_nothing_of_a_source_is_copied_for_its_hypotheses() -> None:
 
     other = LSTMDecoder(OTHER, 12, d_model=16).start(memory, max_length=7)
     wider_other = other.reorder(index)
-    assert isinstance(wider_other, LSTMDecoderState)
+    assert isinstance(wider_other, RecurrentDecoderState)
     assert wider_other.keys is other.keys
     assert wider_other.memory is memory
-    assert wider_other.hidden.size(0) == 6
+    assert wider_other.cell[0].size(0) == 6

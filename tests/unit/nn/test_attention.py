@@ -4,8 +4,8 @@ import torch
 from seq2seq.nn.attention import (
     CrossAttention,
     KeyValueCache,
-    LuongAttention,
     SelfAttention,
+    attend,
     attendable,
     is_identity,
 )
@@ -46,6 +46,55 @@ def test_hypotheses_share_the_memory_of_their_source() -> None:
     torch.testing.assert_close(shared, copied)
 
 
+def test_num_kv_heads_must_divide_num_heads() -> None:
+    for layer in (
+        lambda: SelfAttention(D, 6, num_kv_heads=4),
+        lambda: CrossAttention(D, 9, 6, num_kv_heads=4),
+    ):
+        with pytest.raises(ValueError, match="must divide num_heads, which is 6: 1, 2, 3, 6, not 4"):
+            layer()
+
+
+@pytest.mark.parametrize("kind", ["none", "mask", "bias", "row", "causal"])
+def test_grouped_heads_equal_repeated_heads(kind: str) -> None:
+    torch.manual_seed(1)
+    num_heads, groups = 6, 2
+    length = {"row": 1, "causal": S}.get(kind, T)
+    query, key, value = (torch.randn(B, h, t, 4) for h, t in ((num_heads, length), (groups, S), (groups, S)))
+    mask = {
+        "mask": attendable(torch.arange(S) < torch.tensor([[5], [2]])),
+        "bias": torch.randn(1, num_heads, length, S),
+        "row": torch.randn(1, num_heads, 1, S),
+    }.get(kind)
+    expected = torch.empty(query.shape)
+    for head in range(num_heads):
+        scores = query[:, head] @ key[:, head // 3].transpose(1, 2) / 2  # the root of 4
+        if kind == "mask":
+            scores = scores.masked_fill(~mask[:, 0], float("-inf"))
+        elif kind == "causal":
+            scores = scores.masked_fill(torch.ones(S, S, dtype=torch.bool).triu(1), float("-inf"))
+        elif mask is not None:
+            scores = scores + mask[:, head]
+        expected[:, head] = scores.softmax(dim=2) @ value[:, head // 3]
+    torch.testing.assert_close(attend(query, key, value, mask, causal=kind == "causal"), expected)
+
+
+@torch.no_grad()
+def test_query_key_norm_forgets_their_lengths() -> None:
+    torch.manual_seed(1)
+    x, memory = torch.randn(B, T, D), torch.randn(B, S, 10)
+    mask = torch.ones(B, 1, 1, S, dtype=torch.bool)
+    layer, cross = SelfAttention(D, HEADS, qk_norm=True), CrossAttention(D, 10, HEADS, qk_norm=True)
+    expected, cross_expected = layer(x), cross(x, cross.heads(memory), mask)
+    layer.qkv.weight[: 2 * D] *= 3
+    cross.query.weight *= 5
+    cross.key_value.weight[:D] *= 7
+    torch.testing.assert_close(layer(x), expected, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(cross(x, cross.heads(memory), mask), cross_expected, atol=1e-5, rtol=1e-4)
+    layer.norms.key.weight *= 2
+    assert not torch.allclose(layer(x), expected, atol=1e-3)
+
+
 def test_cache_grows_by_doubling_and_keeps_what_it_holds() -> None:
     cache = KeyValueCache.empty(num_layers=2, like=torch.empty(B, 2 * HEADS, S, 4), capacity=3)
     capacities, storages = [], []
@@ -76,18 +125,3 @@ def test_identity() -> None:
     assert not is_identity(torch.tensor([0, 2, 1]), num_rows=3)
     assert not is_identity(torch.tensor([0, 1]), num_rows=3)
     assert not is_identity(torch.arange(3, device="meta"), num_rows=3)  # cannot be told without waiting for the device
-
-
-@pytest.mark.parametrize("score", ["dot", "general", "concat"])
-def test_luong_context_of_nothing_is_zero(score: str) -> None:
-    layer = LuongAttention(score, D, D)
-    queries, states = torch.randn(B, T, D), torch.randn(B, S, D)
-    mask = torch.tensor([[True] * S, [False] * S])
-    contexts = layer(queries, layer.keys(states), states, mask)
-    assert not contexts[1].any()
-    assert contexts[0].all()
-
-
-def test_luong_dot_needs_equal_widths() -> None:
-    with pytest.raises(ValueError, match="d_model=10, not 12; attention=general takes any width"):
-        LuongAttention("dot", d_model=12, memory_dim=10)

@@ -1,0 +1,44 @@
+"""The GRU encoder."""
+
+from seq2seq.models.base import encoders
+from seq2seq.models.encoders.recurrent import RecurrentEncoder
+from seq2seq.registry import PositiveInt, Probability
+from seq2seq.text.vocab import Vocab
+
+
+@encoders.register("gru")
+class GRUEncoder(RecurrentEncoder):
+    """A stack of layers of gated recurrent units (Cho et al., 2014), in one direction or both.
+
+    As in cuDNN, the reset gate comes after the product with the recurrent weights, not before it.
+
+    Options:
+        d_model: width of every layer; half per direction if bidirectional
+        embedding_dim: width of the embeddings; null means d_model
+        num_layers: number of layers
+        bidirectional: whether every layer also reads the source from its end
+        residual: whether layers add their input to their output, from the second on
+        dropout: of the embeddings and between layers
+    """
+
+    def __init__(
+        self,
+        vocab: Vocab,
+        *,
+        d_model: PositiveInt = 512,
+        embedding_dim: PositiveInt | None = None,
+        num_layers: PositiveInt = 1,
+        bidirectional: bool = True,
+        residual: bool = False,
+        dropout: Probability = 0.0,
+    ) -> None:
+        super().__init__(
+            vocab,
+            "gru",
+            d_model=d_model,
+            embedding_dim=embedding_dim,
+            num_layers=num_layers,
+            bidirectional=bidirectional,
+            residual=residual,
+            dropout=dropout,
+        )
