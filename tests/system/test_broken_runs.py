@@ -83,7 +83,11 @@ def zipped(content: object) -> bytes:
     return buffer.getvalue()
 
 
-@pytest.mark.parametrize("content", [pickle.dumps(Payload()), zipped(Payload()), zipped({"progress": Payload()})])
+@pytest.mark.parametrize(
+    "content",
+    [pickle.dumps(Payload(), protocol=2), zipped(Payload()), zipped({"progress": Payload()})],
+    ids=["pickle", "zip", "zip with more"],
+)
 def test_a_pickle_in_the_place_of_the_training_state(
     command: Command, run: Path, tiny: tuple[str, ...], content: bytes
 ) -> None:
@@ -168,7 +172,9 @@ def test_a_stored_config_with_mistakes(command: Command, run: Path) -> None:
     )
 
 
-@pytest.mark.parametrize("change", [lambda model: model[:-1], lambda model: b"", lambda model: None])
+@pytest.mark.parametrize(
+    "change", [lambda model: model[:-1], lambda model: b"", lambda model: None], ids=["cut", "empty", "gone"]
+)
 @pytest.mark.parametrize("name", ["evaluate", "translate", "train"])
 def test_a_broken_tokenizer(
     command: Command, run: Path, tiny: tuple[str, ...], name: str, change: Callable[[bytes], bytes | None]

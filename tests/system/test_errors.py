@@ -284,7 +284,11 @@ def test_patience_without_validation_is_said(command: Command, corpus: None) -> 
             "data.test: the run has no such split; name files with source=, target=",
         ),
         ("evaluate run=run source=in.txt", 2, "source and target are given together or not at all"),
-        ("evaluate run=run source=in.txt target=nothere", 3, "there is neither nothere nor nothere.gz; similar files there: other"),
+        (
+            "evaluate run=run source=in.txt target=nothere",
+            3,
+            "there is neither nothere nor nothere.gz; similar files there: other",
+        ),
         (
             "evaluate run=run source=in.txt target=two.txt",
             3,
