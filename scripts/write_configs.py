@@ -12,6 +12,8 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
+import yaml
+
 from seq2seq.binding import REQUIRED, family_of, options_of
 from seq2seq.cli.entry import config_folder
 from seq2seq.plugins import load_components
@@ -77,8 +79,8 @@ def option_comments(component: type) -> dict[str, str]:
 
 
 def yaml_value(value: Any) -> str:
-    """JSON is YAML; plain words need no quotes."""
-    if isinstance(value, str) and re.fullmatch(r"[A-Za-z_][\w.-]*", value) and value not in ("null", "true", "false"):
+    """JSON is YAML; plain words need no quotes, but for those such as `no` that YAML takes for something else."""
+    if isinstance(value, str) and re.fullmatch(r"[A-Za-z_][\w.-]*", value) and yaml.safe_load(value) == value:
         return value
     if isinstance(value, float):
         return re.sub(r"^(\d+)e", r"\1.0e", repr(value))

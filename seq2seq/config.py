@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from torch.optim import Optimizer
 
 from seq2seq.binding import bind, to_plain
 from seq2seq.data.corpus import Corpus
-from seq2seq.errors import CheckpointError, ConfigError
+from seq2seq.errors import CheckpointError, ConfigError, Problem
 from seq2seq.models.base import Model
-from seq2seq.plugins import load_components
+from seq2seq.plugins import installed_plugins, load_components
 from seq2seq.registry import Factory
 from seq2seq.search.base import Search
 from seq2seq.text.tokenizer import Tokenizer
@@ -38,12 +37,16 @@ class RunConfig:
     plugins: list[str] = field(default_factory=list)
 
 
-def bind_run(tree: Mapping[str, Any], untrusted: Path | None = None) -> RunConfig:
-    """Checks the whole tree. Raises ConfigError with every mistake, one being a plugin in the folder `untrusted`."""
-    given = tree.get("plugins") or []
-    plugins = given if isinstance(given, list) else [given]
-    load_components(map(str, plugins), untrusted)
+def bind_run(tree: Mapping[str, Any]) -> RunConfig:
+    """Checks the whole tree. Raises ConfigError with every mistake in it."""
+    plugins = _plugins(tree)
+    load_components(plugins)
     return bind(RunConfig, {**tree, "plugins": plugins})
+
+
+def _plugins(tree: Mapping[str, Any]) -> list[str]:
+    given = tree.get("plugins") or []
+    return [str(plugin) for plugin in (given if isinstance(given, list) else [given])]
 
 
 def stored_form(config: RunConfig) -> dict[str, Any]:
@@ -57,9 +60,16 @@ def read_run(run: RunDir, changes: Mapping[str, Any]) -> RunConfig:
     Raises CheckpointError for a run that cannot be read, ConfigError for a change that is wrong.
     """
     stored = run.read_config()
-    load_components()  # a fault of an installed plugin is not the run's
+    load_components(_plugins(changes))
+    # A run may come from a stranger: what its config names is imported only where the user has chosen it.
+    trusted = {*_plugins(changes), *installed_plugins().values()}
+    unknown = [plugin for plugin in _plugins(stored) if plugin not in trusted]
+    if unknown:
+        names = ",".join(unknown)
+        message = f"the run uses {names}, whose code runs when it is loaded; allow it: plugins=[{names}]"
+        raise ConfigError(Problem("plugins", message))
     try:
-        bind_run(stored, untrusted=run.path)
+        bind_run(stored)
     except ConfigError as error:
         raise CheckpointError(f"{run.config}: {error}") from error
     return bind_run(merge(stored, changes))

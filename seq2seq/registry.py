@@ -6,6 +6,7 @@ keyword-only parameters after `*` come from YAML. A component that is made of ot
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Generic, TypeVar
@@ -36,9 +37,16 @@ class Family(Generic[T]):
         Family.all[interface] = self
 
     def register(self, name: str) -> Callable[[type[C]], type[C]]:
-        """Class decorator. Raises ValueError where another class already has the name."""
+        """Class decorator. Raises ValueError where another class already has the name, and where the constructor is no
+        schema: options without annotation, or **kwargs.
+        """
 
         def add(cls: type[C]) -> type[C]:
+            for parameter in inspect.signature(cls).parameters.values():
+                if parameter.kind is parameter.VAR_KEYWORD:
+                    raise ValueError(f"{cls.__qualname__}: **{parameter.name} hides the options; name each")
+                if parameter.kind is parameter.KEYWORD_ONLY and parameter.annotation is parameter.empty:
+                    raise ValueError(f"{cls.__qualname__}: the option '{parameter.name}' needs a type annotation")
             known = self.components.get(name)
             if known is not None and (known.__module__, known.__qualname__) != (cls.__module__, cls.__qualname__):
                 raise ValueError(f"{self.group} {name!r} is registered twice: {known!r} and {cls!r}")
@@ -57,9 +65,9 @@ class Factory(Generic[T]):
     options: Mapping[str, Any]
     path: str = ""
 
-    def __call__(self, *program: Any, **changes: Any) -> T:
+    def __call__(self, *program: Any) -> T:
         """Raises ConfigError, with this component's path, where the constructor refuses with a ValueError."""
         try:
-            return self.component(*program, **{**self.options, **changes})
+            return self.component(*program, **self.options)
         except ValueError as error:
             raise ConfigError(Problem(self.path, str(error))) from error

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import io
 import os
 import re
 import sys
@@ -41,9 +43,13 @@ def run_command(command: str, config_name: str, job: Job, help_text: str) -> Non
         if any(argument in flags for argument in sys.argv[1:]):
             print(answer)
             sys.exit(0)
-    status = _status(command, lambda: _compose_and_run(command, config_name, job))
-    sys.stdout.flush()
-    sys.exit(status)
+
+    def work() -> int:
+        status = _compose_and_run(command, config_name, job)
+        sys.stdout.flush()
+        return status
+
+    sys.exit(_status(command, work))
 
 
 def _status(command: str, work: Callable[[], int]) -> int:
@@ -56,10 +62,22 @@ def _status(command: str, work: Callable[[], int]) -> int:
         print(f"\n{command}: interrupted", file=sys.stderr)
         return 130
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nobody reads on: no second complaint at exit
+        _silence_stdout()
         return 141
     except OSError as error:
-        return _tell(command, UserError(f"{error.filename or 'a file'}: {error.strerror}"))
+        if error.filename is None:
+            _silence_stdout()
+        return _tell(command, UserError(f"{error.filename or 'standard output'}: {error.strerror}"))
+    except RuntimeError as error:
+        if type(error).__name__ != "OutOfMemoryError":  # torch's; torch itself may not be imported yet
+            raise
+        return _tell(command, ConfigError("out of memory: lower max_tokens (of training: trainer.max_tokens)"))
+
+
+def _silence_stdout() -> None:
+    """What is still buffered cannot be written and would fail again at exit."""
+    with contextlib.suppress(io.UnsupportedOperation):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _tell(command: str, error: UserError) -> int:
@@ -165,7 +183,10 @@ def groups(folders: list[Path]) -> dict[str, list[str]]:
     found: dict[str, set[str]] = {}
     for folder in folders:
         for file in sorted(folder.glob("*/**/*.yaml")):
-            found.setdefault(file.parent.relative_to(folder).as_posix(), set()).add(file.stem)
+            group = file.parent.relative_to(folder).as_posix()
+            if file.stem in found.setdefault(group, set()):
+                raise ConfigError(f"{file}: {group}={file.stem} is built in; give the file another name")
+            found[group].add(file.stem)
     return {group: sorted(choices) for group, choices in sorted(found.items())}
 
 
@@ -259,6 +280,8 @@ def run_path(tree: Mapping[str, Any], hydra_config: Any, given: list[str]) -> st
     name = choices.get("experiment") or "-".join(
         choices.get(group) or str(dict(tree.get(group) or {}).get("name")) for group in ("model", "data")
     )
+    if choices.get("debug"):
+        name += f"-{choices['debug']}"  # not the place of the real run
     if hydra_config.mode != RunMode.MULTIRUN:
         return str(run or f"runs/{name}")
     parsed = OverridesParser.create().parse_overrides(given)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 import sys
 import time
@@ -16,8 +17,10 @@ from seq2seq.errors import ConfigError, Problem
 from seq2seq.registry import PositiveInt
 
 if TYPE_CHECKING:
-    from seq2seq.data.corpus import Source
+    from seq2seq.data.corpus import Example, Source
     from seq2seq.pipeline import LoadedRun
+
+log = logging.getLogger(__name__)
 
 METRICS = (("bleu", "BLEU"), ("chrf", "chrF2"), ("ter", "TER"))
 
@@ -45,8 +48,10 @@ class EvaluateOptions:
 
     @property
     def name(self) -> str:
-        """The folder below evaluation/: the split, or the name of the source file."""
-        return self.split if self.source is None else Path(self.source).name.removesuffix(".gz")
+        """The folder below evaluation/: the split, or the names of the two files."""
+        if self.source is None or self.target is None:
+            return self.split
+        return "-".join(Path(file).name.removesuffix(".gz") for file in (self.source, self.target))
 
 
 def main() -> None:
@@ -69,14 +74,14 @@ def evaluate(tree: dict[str, Any], command: list[str]) -> None:
     loaded = load_run(
         Path(options.run).expanduser(), options.checkpoint, changes, device=options.device, precision=options.precision
     )
-    source = _source(loaded, options)
+    examples = list(_source(loaded, options).read())
     folder = loaded.run.evaluation / options.name
     try:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "hypotheses.txt").open("a").close()
     except OSError as error:
         raise ConfigError(f"{folder}: cannot be written ({error.strerror})") from error
-    results, hypotheses = _measure(loaded, source, options)
+    results, hypotheses = _measure(loaded, examples, options)
     write_replaced(folder / "hypotheses.txt", "".join(f"{line}\n" for line in hypotheses))
     write_replaced(folder / "scores.json", json.dumps(results, indent=1, ensure_ascii=False) + "\n")
     print(_table(results))
@@ -84,10 +89,12 @@ def evaluate(tree: dict[str, Any], command: list[str]) -> None:
 
 
 def _source(loaded: LoadedRun, options: EvaluateOptions) -> Source:
+    from seq2seq.data.lines import resolve
     from seq2seq.data.text_files import TextFileSource
 
     if options.source is not None and options.target is not None:
-        return TextFileSource([(Path(options.source).expanduser(), Path(options.target).expanduser())])
+        files = [resolve(Path(file).expanduser()) for file in (options.source, options.target)]
+        return TextFileSource([(files[0], files[1])])
     source = loaded.config.data().split(options.split)
     if source is None:
         raise ConfigError(
@@ -96,14 +103,17 @@ def _source(loaded: LoadedRun, options: EvaluateOptions) -> Source:
     return source
 
 
-def _measure(loaded: LoadedRun, source: Source, options: EvaluateOptions) -> tuple[dict[str, Any], list[str]]:
+def _measure(loaded: LoadedRun, examples: list[Example], options: EvaluateOptions) -> tuple[dict[str, Any], list[str]]:
     """What scores.json holds, and the translations."""
     from seq2seq.binding import to_plain
+    from seq2seq.data.corpus import ListSource
     from seq2seq.metrics.scores import corpus_scores
     from seq2seq.training.console import progress_bar
     from seq2seq.training.evaluator import mean_loss
 
-    examples = list(source.read())
+    encoded = loaded.encode(ListSource(examples))
+    if encoded.dropped_empty:
+        log.warning("%d pairs with an empty side are not part of the loss", encoded.dropped_empty)
     start = time.monotonic()
     with progress_bar("translating", len(examples)) as advance:
         found = loaded.translator(options.max_tokens).translate([e.source for e in examples], on_done=advance)
@@ -117,7 +127,7 @@ def _measure(loaded: LoadedRun, source: Source, options: EvaluateOptions) -> tup
     )
     loss = mean_loss(
         loaded.model,
-        loaded.encode(source),
+        encoded,
         max_tokens=options.max_tokens,
         device=loaded.device,
         autocast=loaded.precision,

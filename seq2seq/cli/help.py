@@ -10,7 +10,7 @@ seq2seq-train: train a sequence-to-sequence model, or continue a run
 usage: seq2seq-train [GROUP=CHOICE ...] [KEY=VALUE ...]
 
 examples
-  seq2seq-train                            the embedded demo, about a minute
+  seq2seq-train                            the embedded demo, one to two minutes
   seq2seq-train model=transformer data=text_files data.source=en data.target=de \\
                 data.train=corpus/train data.validation=corpus/val run=runs/mine
   seq2seq-train -m model=lstm_tiny,transformer_tiny optimizer.lr=1e-3,5e-4
@@ -66,10 +66,10 @@ keys
   output=FILE          default: stdout
   checkpoint=WHICH     best (the default), last, average, or a path
   search.beam_size=N  search.length_penalty=X  search.max_length=N
-  search.nbest=N       N lines for each: number ||| translation ||| score
+  search.nbest=N       up to N lines for each: number from 0 ||| translation ||| score
   max_tokens=N  device=D  precision=P
 
-Exactly one line out for each line in, in the same order.
+Without search.nbest, exactly one line out for each line in, in the same order.
 """
 
 

@@ -68,7 +68,8 @@ def translate(tree: dict[str, Any], command: list[str]) -> None:
         translator = loaded.translator(options.max_tokens)
         nbest = loaded.config.search.options.get("nbest", 1) > 1
         # A bar would be drawn between the translations, or between what a person types.
-        quiet = sys.stdin.isatty() if options.input is None else options.output is None and sys.stdout.isatty()
+        typing = options.input is None and sys.stdin.isatty()
+        quiet = typing or (options.output is None and sys.stdout.isatty())
         advance = None if quiet else stack.enter_context(progress_bar("translating", None))
         done = 0
         for chunk in chunks(lines, CHUNK, following):
@@ -108,9 +109,10 @@ def _open_output(options: TranslateOptions, stack: ExitStack) -> IO[bytes] | Bin
     if options.output is None:
         return sys.stdout.buffer
     output = Path(options.output).expanduser()
-    if options.input is not None and output.exists() and output.samefile(options.input):
-        raise ConfigError(Problem("output", f"{output} is the input; name another file"))
     is_new = not output.exists()
+    read = os.fstat(sys.stdin.fileno()) if options.input is None else Path(options.input).expanduser().stat()
+    if not is_new and stat.S_ISREG(read.st_mode) and os.path.samestat(read, output.stat()):
+        raise ConfigError(Problem("output", f"{output} is the input; name another file"))
     try:
         file = stack.enter_context(output.open("ab"))
     except OSError as error:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import logging
 import os
 import re
 import shutil
@@ -29,6 +30,8 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 
 from seq2seq.errors import CheckpointError, suggest
+
+log = logging.getLogger(__name__)
 
 FORMAT = 1
 WEIGHTS, TRAINING, META = "model.safetensors", "training.pt", "meta.json"
@@ -217,8 +220,8 @@ class CheckpointStore:
         for folder in self._folders():
             try:
                 found.append(open_checkpoint(folder))
-            except CheckpointError:
-                continue  # told by newest(), which is asked before anything is trained
+            except CheckpointError as error:
+                log.warning("broken checkpoint passed over: %s", error)
         return found
 
     def newest(self, report: Callable[[str], None]) -> tuple[Checkpoint, dict[str, Any]] | None:
@@ -272,14 +275,16 @@ class CheckpointStore:
         elif checkpoint == "last":
             chosen = self.last(1)
         elif checkpoint == "average":
-            chosen = self.last(average) if average_of == "last" else self.best(average)
+            lasting = [checkpoint for checkpoint in self.all() if not checkpoint.stopgap]
+            chosen = lasting[-average:] if average_of == "last" else self.best(average)
         elif named:
             return [open_checkpoint(named[0])]
         else:
             choices = ["best", "last", "average", *(c.folder.name for c in self.all())]
             raise CheckpointError(f"{self.folder}: no checkpoint '{checkpoint}'; {suggest(checkpoint, choices)}")
         if not chosen:
-            raise CheckpointError(f"{self.folder}: holds no whole checkpoint yet")
+            scored = " with a validation score" if self.all() and average_of == "best" else ""
+            raise CheckpointError(f"{self.folder}: holds no whole checkpoint{scored} yet")
         return chosen
 
     def _point_and_prune(self) -> None:

@@ -102,7 +102,7 @@ def _known_end(max_steps: int | None, warmup: int, name: str) -> int:
     if max_steps is None:
         raise ValueError(f"{name} needs trainer.max_steps")
     if warmup >= max_steps:
-        raise ValueError(f"warmup ({warmup}) must be less than trainer.max_steps ({max_steps})")
+        raise ValueError(f"warmup ({warmup}) must be less than the steps of the run ({max_steps})")
     return max_steps
 
 

@@ -5,7 +5,7 @@ import io
 import logging
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,13 +39,11 @@ def run_main(name: str, arguments: tuple[str, ...]) -> int:
     before = (sys.argv, logger.handlers[:], logger.propagate)
     sys.argv = [name, *arguments]
     try:
-        COMMANDS[name].main()
-    except SystemExit as ended:
-        assert isinstance(ended.code, int)
-        return ended.code
+        with pytest.raises(SystemExit) as ended:
+            COMMANDS[name].main()
     finally:
         sys.argv, logger.handlers, logger.propagate = before
-    raise AssertionError("a command ends with an exit status")
+    return int(ended.value.code or 0)
 
 
 @pytest.fixture
@@ -78,6 +76,6 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def run(trained: Path, command: Command) -> Iterator[Path]:
+def run(trained: Path, command: Command) -> Path:
     """A copy of the run, as `run` in the working directory."""
-    yield Path(shutil.copytree(trained, "run"))
+    return Path(shutil.copytree(trained, "run"))

@@ -92,5 +92,5 @@ def test_the_readme_s_commands_run(workplace: Path) -> None:
         assert done.returncode == 0, f"{command}\n{done.stderr}"
     assert (workplace / "out.txt").read_text(encoding="utf-8").count("\n") == 3
     assert (workplace / "runs" / "mine" / "evaluation" / "test" / "scores.json").exists()
-    assert (workplace / "runs" / "mine" / "evaluation" / "val.en" / "scores.json").exists()
+    assert (workplace / "runs" / "mine" / "evaluation" / "val.en-val.de" / "scores.json").exists()
     assert (workplace / "runs" / "bag" / "checkpoints" / "last").exists()

@@ -43,12 +43,14 @@ def test_the_wheel_is_what_runs(installed: Path, tmp_path: Path) -> None:
 
 def test_train_evaluate_translate_from_another_folder(installed: Path, tmp_path: Path) -> None:
     run(installed / "seq2seq-train", *SMALL.split(), cwd=tmp_path)
-    table = run(installed / "seq2seq-evaluate", "run=runs/transformer_tiny-demo", "split=validation", cwd=tmp_path)
+    table = run(
+        installed / "seq2seq-evaluate", "run=runs/transformer_tiny-demo-quick", "split=validation", cwd=tmp_path
+    )
     assert "BLEU" in table
     (tmp_path / "in.txt").write_text("The man sleeps.\n\n", encoding="utf-8")
     run(
         installed / "seq2seq-translate",
-        "run=runs/transformer_tiny-demo",
+        "run=runs/transformer_tiny-demo-quick",
         "input=in.txt",
         "output=out.txt",
         cwd=tmp_path,

@@ -231,7 +231,7 @@ def test_nested_components() -> None:
 
 
 def test_a_factory_makes_its_component() -> None:
-    engine = railway(engine={"name": "steam", "pressure": 7}).engine("Ulm", coal="brown")
+    engine = railway(engine={"name": "steam", "pressure": 7, "coal": "brown"}).engine("Ulm")
     assert isinstance(engine, Steam)
     assert engine.made_of == ("Ulm", 7.0, "brown")
 

@@ -209,7 +209,7 @@ def test_a_state_of_another_corpus_is_refused(corpus: EncodedCorpus) -> None:
     with pytest.raises(CheckpointError, match="examples was 1003, is 1002"):
         Loader(realistic(1002), max_tokens=2000, seed=5).load_state_dict(state)
     longer = corpus_of([3] * 1003, [4] * 1003)
-    with pytest.raises(CheckpointError, match=r"tokens was \d+, is 7021"):
+    with pytest.raises(CheckpointError, match=r"contents was [0-9a-f]+, is [0-9a-f]+"):
         Loader(longer, max_tokens=2000, seed=5).load_state_dict(state)
 
 

@@ -417,6 +417,8 @@ def test_a_kill_at_any_moment_of_saving_loses_nothing(
             except Killed:
                 pass
         resumed = store_in(folder, keep_last=keep_last)
+        for seen_by_evaluation in resumed.all():
+            seen_by_evaluation.read(WEIGHTS)
         found = resumed.newest(pytest.fail)
         assert found is not None, done
         checkpoint, training = found
@@ -429,8 +431,6 @@ def test_a_kill_at_any_moment_of_saving_loses_nothing(
         best = checkpoint.folder.name if checkpoint.metrics else "step_00000010"
         assert (resumed.folder / "best").read_text() == f"{best}\n", done
         assert not list(resumed.folder.glob(".step_*")), done
-        for kept in resumed.all():
-            kept.read(WEIGHTS)
         save(resumed, 30, 12.0)
         assert steps(resumed)[-1] == 30
     assert moment > 20

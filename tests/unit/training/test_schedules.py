@@ -65,7 +65,7 @@ def test_a_known_end_is_needed(name: str) -> None:
     with pytest.raises(ValueError, match=rf"^{name} needs trainer\.max_steps$"):
         schedules.components[name](None)  # type: ignore[call-arg]
     for warmup in (20, 21):
-        with pytest.raises(ValueError, match=rf"^warmup \({warmup}\) must be less than trainer\.max_steps \(20\)$"):
+        with pytest.raises(ValueError, match=rf"^warmup \({warmup}\) must be less than the steps of the run \(20\)$"):
             schedules.components[name](20, warmup=warmup)  # type: ignore[call-arg]
 
 

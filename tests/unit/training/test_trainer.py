@@ -255,14 +255,15 @@ def test_stopped_at_any_step_it_ends_with_the_same_bits(make: Make, family: str,
     validator = Scores(bleu=bleu, signals=[12, last])
     reports: list[tuple[int, dict[str, float]]] = []
     stops = []
-    trainer = make("parts", family=family, validator=validator, on_step=stop_at(2, 5, 8), **common)
-    while not trainer.done:
+    for _ in range(6):
+        trainer = make("parts", family=family, validator=validator, on_step=stop_at(2, 5, 8), **common)
         try:
             trainer.train()
         except Stopped:
             stops.append(trainer.progress.step)
         reports += told(trainer)
-        trainer = make("parts", family=family, validator=validator, on_step=stop_at(2, 5, 8), **common)
+    trainer = make("parts", family=family, validator=validator, **common)
+    assert trainer.done
     assert stops == [2, 5, 8, 12, last]
     assert_equal_weights(trainer, whole)
     assert reports == told(whole)
@@ -297,6 +298,30 @@ def test_a_validation_that_a_signal_ended_is_done_again(make: Make) -> None:
     assert [step for step, _ in told(second, "validation")] == [4, 8, 10]
     assert best(second) == 4
     assert (second.checkpoints.folder / "best").read_text() == "step_00000004\n"
+
+
+class Killed(BaseException):
+    """Stands for the end of the process."""
+
+
+def test_such_a_validation_is_not_done_a_third_time(make: Make) -> None:
+    """It is no gain and no step to save at; yet its scores are kept, or they would be reported twice."""
+
+    def kill(step: int, trainer: Trainer) -> None:
+        if step == 7:
+            raise Killed
+
+    options = {"validate_every": 2, "save_every": 5, "max_steps": 10, "keep_last": 1}
+    validator = Scores(bleu={2: 3.0, 4: 1.0, 6: 1.0}, signals=[6])
+    with pytest.raises(Stopped):
+        make(validator=validator, **options).train()
+    with pytest.raises(Killed):
+        make(validator=validator, on_step=kill, **options).train()
+    last = make(validator=validator, **options)
+    assert last.progress.step == 6
+    last.train()
+    assert validator.calls == [2, 4, 6, 6, 8, 10]
+    assert saved(last) == [2, 10]
 
 
 def test_a_finished_run_does_nothing_more(make: Make) -> None:
