@@ -42,7 +42,7 @@ keys
   run=DIR              the run directory
   split=NAME           train, validation or test (the default)
   source=F target=F    a pair of files instead of a split
-  checkpoint=WHICH     best (the default), last, average, or a path
+  checkpoint=WHICH     best (the default), last, average, step_00001000, or a path
   tokenize=NAME        BLEU's tokenizer; follows the target language by default
   search.*, data.*     anything that should differ from what the run stored
   max_tokens=N  device=D  precision=P

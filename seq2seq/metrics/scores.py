@@ -88,6 +88,7 @@ def _check_choice(option: str, value: str, choices: Sequence[str]) -> None:
 
 
 def _score(scorer: Any, hypotheses: Sequence[str], references: Sequence[str], confidence: bool) -> Score:
+    _make_plain(scorer)
     result = scorer.corpus_score(list(hypotheses), [list(references)], n_bootstrap=NUM_RESAMPLES if confidence else 1)
     signature = str(scorer.get_signature())
     if not confidence:
@@ -95,3 +96,17 @@ def _score(scorer: Any, hypotheses: Sequence[str], references: Sequence[str], co
     # Only these two hold the interval, its centre and its half width; sacrebleu's public side is a printed line.
     centre, half = float(result._mean), float(result._ci)
     return Score(result.score, signature, centre - half, centre + half)
+
+
+def _make_plain(scorer: Any) -> None:
+    """Lets every resample's score be a float: chrF's may be a numpy number or not, a mixture that sacrebleu's interval
+    cannot be computed from.
+    """
+    compute = scorer._compute_score_from_stats
+
+    def plain(stats: Any) -> Any:
+        result = compute(stats)
+        result.score = float(result.score)
+        return result
+
+    scorer._compute_score_from_stats = plain

@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -67,9 +67,20 @@ def load_pair(cls: type[Tokenizer], folder: Path) -> TokenizerPair:
 
 
 def _train(tokenizer: Tokenizer, lines: Iterable[str], side: str, path: str) -> None:
+    unreadable: list[DataError] = []  # what went wrong with the lines, and not in the tokenizer
+
+    def watched() -> Iterator[str]:
+        try:
+            yield from lines
+        except DataError as error:
+            unreadable.append(error)
+            raise
+
     try:
-        tokenizer.train(lines)
+        tokenizer.train(watched())
     except DataError as error:
+        if unreadable:
+            raise unreadable[0] from error
         raise DataError(f"{side} tokenizer: {error}") from error
     except ConfigError as error:
         raise ConfigError(*(_place(problem, path) for problem in error.problems)) from error

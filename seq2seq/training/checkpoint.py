@@ -275,7 +275,7 @@ class CheckpointStore:
         elif checkpoint == "last":
             chosen = self.last(1)
         elif checkpoint == "average":
-            lasting = [checkpoint for checkpoint in self.all() if not checkpoint.stopgap]
+            lasting = [checkpoint for checkpoint in self.all() if not checkpoint.stopgap] or self.last(1)
             chosen = lasting[-average:] if average_of == "last" else self.best(average)
         elif named:
             return [open_checkpoint(named[0])]

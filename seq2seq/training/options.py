@@ -1,7 +1,9 @@
 """What `trainer.*` sets."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
+
+from annotated_types import Ge, Lt
 
 from seq2seq.registry import NonNegativeFloat, NonNegativeInt, PositiveInt
 from seq2seq.training.precision import Precision
@@ -57,7 +59,7 @@ class TrainerOptions:
     precision: Precision = "auto"
     device: str = "auto"
     num_threads: PositiveInt | None = None
-    seed: NonNegativeInt = 1
+    seed: Annotated[int, Ge(0), Lt(2**63)] = 1
 
     def __post_init__(self) -> None:
         if self.max_steps is None and self.max_epochs is None:

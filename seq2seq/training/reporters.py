@@ -73,6 +73,7 @@ class TensorBoard(Reporter):
         for name, value in values.items():
             if not name.endswith("/best"):  # a mark, not a curve
                 self.writer.add_scalar(name, value, step)
+        self.writer.flush()  # a killed run's curves end where its metrics.jsonl ends
 
     def samples(self, step: int, rows: Sequence[Sample]) -> None:
         lines = ["| source | reference | hypothesis |", "| --- | --- | --- |"]

@@ -123,3 +123,9 @@ def test_lines_that_do_not_pair_up():
         corpus_scores(HYPOTHESES, [*REFERENCES, "one more"], target_language="de")
     with pytest.raises(DataError, match="no hypotheses"):
         corpus_scores([], [], target_language="de")
+
+
+def test_an_interval_of_lines_without_a_match() -> None:
+    score = corpus_scores(["ee", "", "e"], ["abcde"] * 3, target_language="de", metrics=("chrf",))["chrf"]
+    assert score.low is not None
+    assert score.low <= score.score <= (score.high or 0)
