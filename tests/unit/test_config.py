@@ -24,6 +24,9 @@ LANGUAGES = ["data.source=en", "data.target=de"]
 NEEDED: dict[tuple[str, str | None], list[str]] = {  # what a choice leaves to the user
     ("model/encoder", None): ["model.tie_embeddings=target"],  # all of it needs one width on both sides
     ("model/decoder", None): ["model.tie_embeddings=target"],
+    ("model/decoder", "gru_bahdanau2015"): ["model.tie_embeddings=none"],  # maxout features are narrower
+    ("model/decoder", "rnn_cho2014"): ["model.tie_embeddings=none"],
+    ("model/decoder", "lstm_luong2015"): ["model/encoder=lstm_luong2015", "model.tie_embeddings=target"],
     ("model", "encoder_decoder"): ["model/encoder=lstm", "model/decoder=lstm"],
     ("data", "text_files"): [*LANGUAGES, "data.train=corpus/train"],
     ("data", "huggingface"): [*LANGUAGES, "data.path=corpus"],
