@@ -1,25 +1,27 @@
-"""Rotary positions, RMS norm, SwiGLU and grouped heads against Llama, and ALiBi against BLOOM, of transformers.
+"""A decoder alone with rotary positions, RMS norm, SwiGLU and grouped heads against Llama, and ALiBi against BLOOM.
 
-B rows, T length, D width, K width of a head.
+Both of Hugging Face transformers. B rows, T length, P length of prompts, D width, K width of a head, V vocabulary.
 """
 
+from math import sqrt
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
-from transformers import LlamaConfig, LlamaModel
-from transformers.cache_utils import DynamicCache
+from transformers import LlamaConfig, LlamaForCausalLM
 from transformers.models.bloom.modeling_bloom import build_alibi_tensor
 from transformers.models.llama.modeling_llama import LlamaRMSNorm, LlamaRotaryEmbedding, apply_rotary_pos_emb
 
-from seq2seq.nn.attention import SelfAttention
+from seq2seq.models.base import Memory
+from seq2seq.models.decoders.transformer import TransformerDecoder
 from seq2seq.nn.normalization import RMSNorm
 from seq2seq.nn.positions import AlibiPositions, RotaryPositions, alibi_slopes, rotate
-from seq2seq.nn.transformer import LayerOptions, TransformerEncoderLayer
+from seq2seq.text.vocab import Vocab
 
-B, T, D, HEADS, FF, LAYERS = 2, 7, 24, 4, 20, 3
+B, T, P, D, HEADS, FF, LAYERS = 2, 17, 5, 24, 4, 20, 3
 WIDTH = D // HEADS
+VOCAB = Vocab((*Vocab.special, *(f"t{i}" for i in range(9))))
 # In float64, but for norms and angles: those of both are in float32, whatever the input.
 CLOSE = {"atol": 1e-5, "rtol": 1e-5}
 
@@ -28,93 +30,103 @@ every_group = pytest.mark.parametrize("num_kv_heads", [1, 2, 4])
 
 def config(num_kv_heads: int) -> LlamaConfig:
     return LlamaConfig(
-        vocab_size=11,
+        vocab_size=len(VOCAB),
         hidden_size=D,
         intermediate_size=FF,
         num_hidden_layers=LAYERS,
         num_attention_heads=HEADS,
         num_key_value_heads=num_kv_heads,
+        pad_token_id=VOCAB.pad,
+        bos_token_id=VOCAB.bos,
+        eos_token_id=VOCAB.eos,
     )
-
-
-def build_theirs(num_kv_heads: int) -> Any:
-    theirs = LlamaModel(config(num_kv_heads)).double().eval()
-    torch.manual_seed(7)
-    for parameter in theirs.parameters():
-        nn.init.normal_(parameter, std=0.5)
-    return theirs
 
 
 def fill(linear: nn.Linear, *weights: Tensor) -> None:
     linear.weight.copy_(torch.cat(weights))
-    linear.bias.zero_()
-
-
-def copy_attention(theirs: Any, ours: SelfAttention) -> None:
-    fill(ours.qkv, theirs.q_proj.weight, theirs.k_proj.weight, theirs.v_proj.weight)
-    fill(ours.out, theirs.o_proj.weight)
+    if linear.bias is not None:
+        linear.bias.zero_()
 
 
 @torch.no_grad()
-def our_layer(theirs: Any, num_kv_heads: int) -> TransformerEncoderLayer:
-    """An encoder's layer: what is missing to a decoder's, the causal mask, is given to it."""
-    options = LayerOptions(
+def pair(num_kv_heads: int) -> tuple[Any, TransformerDecoder]:
+    """Theirs and ours with the same random weights; Llama has no biases and does not scale its embeddings."""
+    theirs = LlamaForCausalLM(config(num_kv_heads)).double().eval()
+    torch.manual_seed(7)
+    for parameter in theirs.parameters():  # theirs begin so small that little depends on them
+        nn.init.normal_(parameter, std=0.5)
+    ours = TransformerDecoder(
+        VOCAB,
+        0,
         d_model=D,
+        num_layers=LAYERS,
         num_heads=HEADS,
         num_kv_heads=num_kv_heads,
-        qk_norm=False,
         d_ff=FF,
         activation="swiglu",
         norm="pre",
         norm_type="rms",
-        dropout=0.0,
-        attention_dropout=0.0,
-        activation_dropout=0.0,
-        layer_drop=0.0,
+        positions="rotary",
     )
-    ours = TransformerEncoderLayer(options).double()
-    ours.attention_residual.norm.load_state_dict(theirs.input_layernorm.state_dict())
-    ours.feed_forward_residual.norm.load_state_dict(theirs.post_attention_layernorm.state_dict())
-    copy_attention(theirs.self_attn, ours.attention)
-    fill(ours.feed_forward.inner, theirs.mlp.gate_proj.weight, theirs.mlp.up_proj.weight)
-    fill(ours.feed_forward.outer, theirs.mlp.down_proj.weight)
-    return ours
+    ours = ours.double().eval()
+    ours.embedding.weight.copy_(theirs.model.embed_tokens.weight / sqrt(D))
+    for other, layer in zip(theirs.model.layers, ours.layers, strict=True):
+        layer.attention_residual.norm.load_state_dict(other.input_layernorm.state_dict())
+        attention = other.self_attn
+        fill(layer.attention.qkv, attention.q_proj.weight, attention.k_proj.weight, attention.v_proj.weight)
+        fill(layer.attention.out, attention.o_proj.weight)
+        layer.feed_forward_residual.norm.load_state_dict(other.post_attention_layernorm.state_dict())
+        fill(layer.feed_forward.inner, other.mlp.gate_proj.weight, other.mlp.up_proj.weight)
+        fill(layer.feed_forward.outer, other.mlp.down_proj.weight)
+    ours.norm.load_state_dict(theirs.model.norm.state_dict())
+    fill(ours.head, theirs.lm_head.weight)
+    return theirs, ours
+
+
+def tokens() -> Tensor:
+    """(B,T)."""
+    return torch.randint(4, len(VOCAB), (B, T), generator=torch.Generator().manual_seed(8))
 
 
 @every_group
 @torch.no_grad()
-def test_layers(num_kv_heads: int) -> None:
-    theirs = build_theirs(num_kv_heads)
-    layers = [our_layer(layer, num_kv_heads) for layer in theirs.layers]
-    norm = RMSNorm(D).double()
-    norm.load_state_dict(theirs.norm.state_dict())
-    x, mask = torch.randn(B, T, D, dtype=torch.float64), torch.arange(T) < torch.tensor([[7], [4]])
-    expected = theirs(inputs_embeds=x, attention_mask=mask.long()).last_hidden_state
+def test_all_at_once(num_kv_heads: int) -> None:
+    theirs, ours = pair(num_kv_heads)
+    rows, mask = tokens(), torch.arange(T) < torch.tensor([[T], [T - 6]])
+    expected = theirs(input_ids=rows, attention_mask=mask.long()).logits
     assert expected.std() > 0.1
-    seen = mask[:, None, None, :] & torch.ones(T, T, dtype=torch.bool).tril()
-    rotation = RotaryPositions(WIDTH).rotation(x)
-    for layer in layers:
-        x = layer(x, seen, rotation)
-    torch.testing.assert_close(norm(x)[mask], expected[mask], **CLOSE)
+    logits = ours.head(ours(rows, mask, Memory.empty(rows)))
+    torch.testing.assert_close(logits[mask], expected[mask], **CLOSE)
 
 
 @every_group
 @torch.no_grad()
-def test_attention_step_by_step(num_kv_heads: int) -> None:
-    """Both with their caches, one column at a time; and ours at once."""
-    theirs, positions = build_theirs(num_kv_heads), RotaryPositions(WIDTH)
-    ours = SelfAttention(D, HEADS, causal=True, num_kv_heads=num_kv_heads).double()
-    attention, cache = theirs.layers[0].self_attn, DynamicCache()
-    copy_attention(attention, ours)
-    x = torch.randn(B, T, D, dtype=torch.float64)
-    past, columns = torch.zeros(B, 2 * num_kv_heads, T, WIDTH, dtype=torch.float64), []
+def test_step_by_step(num_kv_heads: int) -> None:
+    """Both with their caches, one token at a time."""
+    theirs, ours = pair(num_kv_heads)
+    rows, past = tokens(), None
+    state = ours.start(Memory.empty(rows), max_length=T)
     for t in range(T):
-        column = x[:, t : t + 1]
-        angles = theirs.rotary_emb(column, torch.full((B, 1), t))
-        columns.append(attention(column, angles, past_key_values=cache)[0])
-        output = ours(column, past=past, position=t, rotation=positions.rotation(column, t))
-        torch.testing.assert_close(output, columns[-1], **CLOSE)
-    torch.testing.assert_close(ours(x, rotation=positions.rotation(x)), torch.cat(columns, dim=1), **CLOSE)
+        expected = theirs(input_ids=rows[:, t : t + 1], past_key_values=past, use_cache=True)
+        past = expected.past_key_values
+        logits, state = ours.step(rows[:, t], state)
+        torch.testing.assert_close(logits, expected.logits[:, 0], **CLOSE)
+
+
+@every_group
+@torch.no_grad()
+def test_after_prompts_of_unequal_lengths(num_kv_heads: int) -> None:
+    """Ours reads them at once, padded; theirs has each row for itself."""
+    theirs, ours = pair(num_kv_heads)
+    rows, lengths = tokens(), (P, P - 2)
+    expected = [theirs(input_ids=row[None]).logits[0] for row in rows]
+    mask = torch.arange(P) < torch.tensor(lengths)[:, None]
+    state = ours.prefill(rows[:, :P].masked_fill(~mask, VOCAB.pad), mask, max_length=T)
+    for t in range(T - P):
+        column = torch.stack([row[length + t] for row, length in zip(rows, lengths, strict=True)])
+        logits, state = ours.step(column, state)
+        told = [of_row[length + t] for of_row, length in zip(expected, lengths, strict=True)]
+        torch.testing.assert_close(logits, torch.stack(told), **CLOSE)
 
 
 @torch.no_grad()
