@@ -317,7 +317,7 @@ def table(results: Mapping[str, Mapping[str, float]]) -> str:
         cells += f"  {found['memory'] / 1e6:6,.0f} {found['memory'] / reference['memory']:5.2f}"
         for search in ("beam", "greedy"):
             tokens, sentences = found[f"{search}_tokens"], found[f"{search}_sentences"]
-            cells += f"  {tokens:7,.0f} {sentences:6,.{1 if sentences < 100 else 0}f}"
+            cells += f"  {tokens:7,.0f} {sentences:5,.{1 if sentences < 100 else 0}f}"
             cells += f" {tokens / reference[f'{search}_tokens']:5.2f}"
         lines.append(cells)
     return "\n".join(lines)
