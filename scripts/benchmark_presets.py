@@ -307,17 +307,17 @@ def table(results: Mapping[str, Mapping[str, float]]) -> str:
     """At most 100 columns wide."""
     reference = results.get(REFERENCE) or next(iter(results.values()))
     lines = [
-        f"{'':{NAME_WIDTH}} {'':>6}  {'training':>13}  {'memory':>12}  {f'beam {BEAM}':>19}  {'greedy':>19}",
-        f"{'preset':{NAME_WIDTH}} {'params':>6}  {'token/s':>7} {'ratio':>5}  {'MB':>6} {'ratio':>5}"
-        + f"  {'token/s':>7} {'sent/s':>5} {'ratio':>5}" * 2,
+        f"{'':{NAME_WIDTH}} {'':>6}  {'training':>13}  {'memory':>11}  {f'beam {BEAM}':>20}  {'greedy':>20}",
+        f"{'preset':{NAME_WIDTH}} {'params':>6}  {'token/s':>7} {'ratio':>5}  {'MB':>5} {'ratio':>5}"
+        + f"  {'token/s':>7} {'sent/s':>6} {'ratio':>5}" * 2,
     ]
     for name, found in results.items():
         cells = f"{name[:NAME_WIDTH]:{NAME_WIDTH}} {found['parameters'] / 1e6:5.1f}M"
         cells += f"  {found['training']:7,.0f} {found['training'] / reference['training']:5.2f}"
-        cells += f"  {found['memory'] / 1e6:6,.0f} {found['memory'] / reference['memory']:5.2f}"
+        cells += f"  {found['memory'] / 1e6:5.0f} {found['memory'] / reference['memory']:5.2f}"
         for search in ("beam", "greedy"):
             tokens, sentences = found[f"{search}_tokens"], found[f"{search}_sentences"]
-            cells += f"  {tokens:7,.0f} {sentences:5,.{1 if sentences < 100 else 0}f}"
+            cells += f"  {tokens:7,.0f} {sentences:6,.{1 if sentences < 100 else 0}f}"
             cells += f" {tokens / reference[f'{search}_tokens']:5.2f}"
         lines.append(cells)
     return "\n".join(lines)
