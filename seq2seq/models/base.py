@@ -9,6 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 
 from seq2seq.data.batch import Batch
@@ -22,6 +23,13 @@ class Memory:
     states: Tensor
     mask: Tensor
     final: Tensor
+
+    @classmethod
+    def empty(cls, tokens: Tensor) -> Memory:
+        """For a decoder without a source: no states, of width 0, for each row of tokens (B,T)."""
+        rows = tokens.size(0)
+        states = torch.empty(rows, 0, 0, device=tokens.device)
+        return cls(states, tokens.new_empty(rows, 0, dtype=torch.bool), states.new_empty(rows, 0))
 
 
 class Encoder(nn.Module, ABC):
@@ -52,7 +60,11 @@ class DecoderState(ABC):
 
 
 class Decoder(nn.Module, ABC):
-    """Constructed as `Decoder(vocab, memory_dim, *, options)`; `head` maps features (D) to logits (V)."""
+    """Constructed as `Decoder(vocab, memory_dim, *, options)`; `head` maps features (D) to logits (V).
+
+    With memory_dim 0 there is no source: the decoder is a language model, and every memory is an empty one. A decoder
+    that can be one has `prefill`; one that cannot refuses memory_dim 0 with a ValueError.
+    """
 
     embedding: nn.Embedding
     head: nn.Linear
@@ -72,9 +84,21 @@ class Decoder(nn.Module, ABC):
         Uses up the given state: go on with the returned one only.
         """
 
+    def prefill(self, tokens: Tensor, mask: Tensor, max_length: int) -> DecoderState:
+        """Of a decoder without a source: a state that has read the prompts, tokens (B,S) with mask (B,S).
+
+        They end with the token before the first one of `step`; S may be 0. The rest is as in `start`.
+        """
+        raise NotImplementedError
+
 
 class Model(nn.Module, ABC):
-    """All that training and search see. Constructed as `Model(source_vocab, target_vocab, *, options)`."""
+    """All that training and search see. Constructed as `Model(source_vocab, target_vocab, *, options)`.
+
+    needs_source: whether it cannot learn from text alone, where batches have no source (S = 0).
+    """
+
+    needs_source = True
 
     @property
     @abstractmethod
@@ -83,7 +107,11 @@ class Model(nn.Module, ABC):
 
     @abstractmethod
     def features(self, batch: Batch) -> Tensor:
-        """Teacher forcing -> (B,T,D), aligned with batch.labels."""
+        """Teacher forcing -> (B,T,D), aligned with `labels`."""
+
+    def labels(self, batch: Batch) -> tuple[Tensor, int]:
+        """What `features` has to say, (B,T), pad where nothing; and how many tokens that are."""
+        return batch.labels, batch.num_tokens
 
     @abstractmethod
     def start(self, source: Tensor, mask: Tensor, max_length: int) -> DecoderState:

@@ -44,7 +44,10 @@ def mean_loss(
 
 @dataclass(frozen=True)
 class Validator:
-    """Loss, BLEU and chrF on the validation split, whenever the trainer asks."""
+    """Loss, BLEU and chrF on the validation split, whenever the trainer asks; of text alone the loss.
+
+    examples: what is translated; of text alone, prompts as sources.
+    """
 
     model: Model
     corpus: EncodedCorpus
@@ -67,6 +70,9 @@ class Validator:
         )
         found = self.translator.translate([example.source for example in self.examples], should_stop=should_stop)
         hypotheses = [translations[0].text for translations in found]
+        metrics = {"loss": loss, "perplexity": float(torch.tensor(loss, dtype=torch.float64).exp())}
+        if self.corpus.sources is None:
+            return metrics, hypotheses
         scores = corpus_scores(
             hypotheses,
             [example.target for example in self.examples],
@@ -74,5 +80,4 @@ class Validator:
             confidence=False,
             metrics=("bleu", "chrf"),
         )
-        perplexity = float(torch.tensor(loss, dtype=torch.float64).exp())
-        return {"loss": loss, "perplexity": perplexity} | {k: s.score for k, s in scores.items()}, hypotheses
+        return metrics | {k: s.score for k, s in scores.items()}, hypotheses
