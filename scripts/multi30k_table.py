@@ -1,6 +1,6 @@
 """Trains small presets for the same CPU time each on one parallel corpus, and prints a Markdown table of them.
 
-    python scripts/multi30k_table.py --minutes 15 --train multi30k/train --validation multi30k/val --test multi30k/test_2016
+    python scripts/multi30k_table.py --minutes 15 --train data/train --validation data/val --test data/test_2016_flickr
 
 Everything but the model, its learning rate and its dropout is that of experiment=multi30k. A schedule has to know the
 number of steps beforehand, so some real steps of each preset are timed first, by the CPU time of this process, which
