@@ -5,6 +5,7 @@ B sources, S source tokens and T target tokens, both with eos.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
@@ -35,6 +36,16 @@ class AttentionMap:
     weights: np.ndarray
     source_words: list[int]
     target_words: list[int]
+
+    def json(self) -> str:
+        """One line; weights with 4 decimals."""
+        weights = np.round(self.weights.astype(np.float64), 4).tolist()
+        fields = {"source": self.source, "target": self.target, "weights": weights}
+        return json.dumps(fields, ensure_ascii=False)
+
+    def pharaoh(self) -> str:
+        """The links as word alignment tools write them, `0-0 1-2`: source-target, counted from 0."""
+        return " ".join(f"{source}-{target}" for source, target in self.links())
 
     def links(self) -> list[tuple[int, int]]:
         """Source word and target word, for each target word: the source word that it read most of.

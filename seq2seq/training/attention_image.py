@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from PIL.ImageDraw import ImageDraw
     from PIL.ImageFont import FreeTypeFont
 
-CELL = 30  # pixels
-FONT_SIZE = 17
-GAP = 8  # around labels
+CELL = 22  # pixels; TensorBoard shrinks what is wider than its cards, and letters suffer
+FONT_SIZE = 14
+GAP = 6  # around labels
 SLANT = 50  # degrees, of the labels along the top
 MAX_TOKENS = 100  # of a side that are drawn
 SCALE_STEPS = 6  # cells of the legend
@@ -115,8 +115,11 @@ def _drawn(font: FreeTypeFont, letter: str) -> str:
         return "_"
     if _has(font, letter):
         return letter
-    plain = "".join(part for part in unicodedata.normalize("NFKD", letter) if not unicodedata.combining(part))
-    return plain if plain and all(_has(font, part) for part in plain) else "?"
+    for known in (letter, letter.casefold()):
+        plain = "".join(part for part in unicodedata.normalize("NFKD", known) if not unicodedata.combining(part))
+        if plain and all(_has(font, part) for part in plain):
+            return plain
+    return "?"
 
 
 def _has(font: FreeTypeFont, letter: str) -> bool:
