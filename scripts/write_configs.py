@@ -60,7 +60,9 @@ def component_text(component: type, name: str | None) -> str:
     options = options_of(component)
     parts = [option for option, details in options.items() if family_of(details.annotation) is not None]
     if parts:
-        lines += ["defaults:", *(f"  - {part}: ??? # {comments[part]}" for part in parts), "  - _self_"]
+        usual = getattr(component, "usual_parts", {})
+        lines += ["defaults:", *(f"  - {part}: {usual.get(part, '???')} # {comments[part]}" for part in parts)]
+        lines.append("  - _self_")
     if name is not None:
         lines.append(f"name: {name}")
     for option, details in options.items():

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -43,17 +43,22 @@ def check(config: RunConfig) -> None:
 
     Raises ConfigError with every refusal.
     """
-    toy = Vocab((*Vocab.special, "a", "b"))
-    other = toy if config.tokenizer.options.get("shared") else Vocab((*Vocab.special, "c"))
     options = config.trainer
 
-    def build_model() -> Model:
+    def build_corpus_and_model() -> None:
+        has_source = config.data().source is not None
+        toy = Vocab((*Vocab.special, "a", "b"))
+        one = config.tokenizer.options.get("shared") or not has_source
         with torch.device("meta"):
-            return config.model(toy, other)
+            model = config.model(toy, toy if one else Vocab((*Vocab.special, "c")))
+        if model.needs_source and not has_source:
+            told = f"is null: model={config.model.name} needs a source; model=decoder_only learns from text alone"
+            raise ConfigError(Problem("data.source", told))
+        if options.metric in ("bleu", "chrf") and not has_source:
+            raise ConfigError(Problem("trainer.metric", f"text without a source has no {options.metric}: set loss"))
 
     builders: list[Callable[[], object]] = [
-        build_model,
-        config.data,
+        build_corpus_and_model,
         config.tokenizer,
         config.loss,
         config.search,
@@ -135,7 +140,7 @@ def make_trainer(
     precision = partial(autocast, device, resolve_precision(options.precision, device))
     loader = Loader(encoded, max_tokens=options.max_tokens, seed=options.seed)
     torch.manual_seed(options.seed)
-    model = config.model(tokenizers.source.vocab, tokenizers.target.vocab).to(device)
+    model = config.model(*tokenizers.vocabs).to(device)
     return Trainer(
         model=model,
         loss=config.loss(),
@@ -143,7 +148,7 @@ def make_trainer(
         schedule=config.schedule(_total_steps(options, loader)),
         loader=loader,
         validator=_validator(config, validation, model, tokenizers, device, precision),
-        checkpoints=_store(checkpoints, options),
+        checkpoints=_store(checkpoints, options, has_source=tokenizers.source is not None),
         reporters=[],
         options=options,
         device=device,
@@ -160,8 +165,9 @@ def _total_steps(options: TrainerOptions, loader: Loader) -> int | None:
     return min((limit for limit in limits if limit is not None), default=None)
 
 
-def _store(folder: Path, options: TrainerOptions) -> CheckpointStore:
-    return CheckpointStore(folder, metric=options.metric, keep_last=options.keep_last, keep_best=options.keep_best)
+def _store(folder: Path, options: TrainerOptions, has_source: bool) -> CheckpointStore:
+    metric = options.metric or ("bleu" if has_source else "loss")
+    return CheckpointStore(folder, metric=metric, keep_last=options.keep_last, keep_best=options.keep_best)
 
 
 def _resume(trainer: Trainer) -> None:
@@ -200,7 +206,8 @@ def _announce(config: RunConfig, encoded: EncodedCorpus, trainer: Trainer) -> No
     }
     told = "; ".join(f"{count:,} with {why} left out" for why, count in left_out.items() if count)
     in_epoch = f"{trainer.loader.batches_per_epoch:,}"
-    log.info("data: %s training pairs%s", f"{len(encoded):,}", f" ({told})" if told else "")
+    unit = "lines of text" if encoded.sources is None else "training pairs"
+    log.info("data: %s %s%s", f"{len(encoded):,}", unit, f" ({told})" if told else "")
     log.info("model: %s, %s parameters, %s on %s", config.model.name, f"{number:,}", used, trainer.device)
     log.info("batches: %s in an epoch, of at most %s tokens", in_epoch, f"{options.max_tokens:,}")
     if trainer.validator is None:
@@ -210,16 +217,19 @@ def _announce(config: RunConfig, encoded: EncodedCorpus, trainer: Trainer) -> No
 
 def _tokenizers(config: RunConfig, run: RunDir, source: Source) -> TokenizerPair:
     """Those of the run, trained on the training data where there are none yet."""
+    has_source = config.data().source is not None
     if run.tokenizer.is_dir():
-        return load_pair(config.tokenizer.component, run.tokenizer)
+        return load_pair(config.tokenizer.component, run.tokenizer, has_source)
     log.info("training the tokenizer (%s)", config.tokenizer.name)
+
+    def sources() -> Iterator[str]:
+        return (example.source for example in source.read())
+
     pair = train_pair(
-        config.tokenizer,
-        lambda: (example.source for example in source.read()),
-        lambda: (example.target for example in source.read()),
+        config.tokenizer, sources if has_source else None, lambda: (example.target for example in source.read())
     )
     pair.save(run.tokenizer)
-    sizes = dict.fromkeys([len(pair.source.vocab), len(pair.target.vocab)])
+    sizes = dict.fromkeys(len(vocab) for vocab in pair.vocabs)
     log.info("tokenizer: %s tokens", " and ".join(f"{size:,}" for size in sizes))
     return pair
 
@@ -241,10 +251,13 @@ def _validator(
         return None
     options = config.trainer
     examples = list(islice(source.read(), options.validation_examples))
+    corpus = _encode(ListSource(examples), tokenizers, "encoding the validation data", None)
     search = Beam(beam_size=options.validation_beam_size)
+    if tokenizers.source is None:
+        examples = [replace(e, source=_prompt(e.target)) for e in examples[: options.samples]]
     return Validator(
         model=model,
-        corpus=_encode(ListSource(examples), tokenizers, "encoding the validation data", None),
+        corpus=corpus,
         examples=examples,
         translator=_translator(options, model, tokenizers, search, options.max_tokens, device, precision),
         target_language=config.data().target,
@@ -252,6 +265,11 @@ def _validator(
         device=device,
         autocast=precision,
     )
+
+
+def _prompt(text: str) -> str:
+    """The first words of a line, up to three."""
+    return " ".join(text.split()[:3])
 
 
 def _translator(
@@ -276,11 +294,12 @@ def _translator(
 
 
 def _describe(tokenizers: TokenizerPair, batch: Batch) -> str:
-    lines = [f"a batch of {len(batch.numbers)} pairs; the first of them:"]
+    lines = [f"a batch of {len(batch.numbers)} examples; the first of them:"]
     for row, number in enumerate(batch.numbers[:3]):
-        source = tokenizers.source.decode(batch.source[row].tolist())
-        target = tokenizers.target.decode(batch.target[row].tolist())
-        lines.append(f"  line {number + 1}: {source} ||| {target}")
+        sides = [tokenizers.target.decode(batch.target[row].tolist())]
+        if tokenizers.source is not None:
+            sides.insert(0, tokenizers.source.decode(batch.source[row].tolist()))
+        lines.append(f"  line {number + 1}: {' ||| '.join(sides)}")
     return "\n".join(lines)
 
 
@@ -314,10 +333,12 @@ def load_run(
     config = read_run(run, changes)
     used_device = resolve_device(device)
     used_precision = resolve_precision(precision, used_device)
-    tokenizers = load_pair(config.tokenizer.component, run.tokenizer)
-    model = config.model(tokenizers.source.vocab, tokenizers.target.vocab)
+    has_source = config.data().source is not None
+    tokenizers = load_pair(config.tokenizer.component, run.tokenizer, has_source)
+    model = config.model(*tokenizers.vocabs)
     options = config.trainer
-    chosen = _store(run.checkpoints, options).choose(checkpoint, average=options.average, average_of=options.average_of)
+    store = _store(run.checkpoints, options, has_source)
+    chosen = store.choose(checkpoint, average=options.average, average_of=options.average_of)
     load_weights(model, *chosen)
     model.to(used_device).eval()
     return LoadedRun(

@@ -6,6 +6,7 @@ import json
 import logging
 import math
 import sys
+import tempfile
 import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -43,15 +44,14 @@ class EvaluateOptions:
     plugins: str | list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        if (self.source is None) != (self.target is None):
-            raise ValueError("source and target are given together or not at all")
+        if self.source is not None and self.target is None:
+            raise ValueError("source=FILE needs target=FILE, what its lines are compared with")
 
     @property
     def name(self) -> str:
         """The folder below evaluation/: the split, or the names of the two files."""
-        if self.source is None or self.target is None:
-            return self.split
-        return "-".join(Path(file).name.removesuffix(".gz") for file in (self.source, self.target))
+        files = [Path(file).name.removesuffix(".gz") for file in (self.source, self.target) if file is not None]
+        return "-".join(files) or self.split
 
 
 def main() -> None:
@@ -78,11 +78,12 @@ def evaluate(tree: dict[str, Any], command: list[str]) -> None:
     folder = loaded.run.evaluation / options.name
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "hypotheses.txt").open("a").close()
+        tempfile.TemporaryFile(dir=folder).close()
     except OSError as error:
         raise ConfigError(f"{folder}: cannot be written ({error.strerror})") from error
     results, hypotheses = _measure(loaded, examples, options)
-    write_replaced(folder / "hypotheses.txt", "".join(f"{line}\n" for line in hypotheses))
+    if hypotheses:
+        write_replaced(folder / "hypotheses.txt", "".join(f"{line}\n" for line in hypotheses))
     write_replaced(folder / "scores.json", json.dumps(results, indent=1, ensure_ascii=False) + "\n")
     print(_table(results))
     print(f"written to {folder}", file=sys.stderr)
@@ -92,9 +93,12 @@ def _source(loaded: LoadedRun, options: EvaluateOptions) -> Source:
     from seq2seq.data.lines import resolve
     from seq2seq.data.text_files import TextFileSource
 
-    if options.source is not None and options.target is not None:
-        files = [resolve(Path(file).expanduser()) for file in (options.source, options.target)]
-        return TextFileSource([(files[0], files[1])])
+    if options.target is not None:
+        if (options.source is None) != (loaded.tokenizers.source is None):
+            told = "the run has no source" if options.source else "the run translates: target=FILE needs source=FILE"
+            raise ConfigError(Problem("source", told))
+        file = resolve(Path(options.source).expanduser()) if options.source else None
+        return TextFileSource([(file, resolve(Path(options.target).expanduser()))])
     source = loaded.config.data().split(options.split)
     if source is None:
         raise ConfigError(
@@ -104,16 +108,43 @@ def _source(loaded: LoadedRun, options: EvaluateOptions) -> Source:
 
 
 def _measure(loaded: LoadedRun, examples: list[Example], options: EvaluateOptions) -> tuple[dict[str, Any], list[str]]:
-    """What scores.json holds, and the translations."""
-    from seq2seq.binding import to_plain
+    """What scores.json holds, and the translations, of which text alone has none."""
     from seq2seq.data.corpus import ListSource
-    from seq2seq.metrics.scores import corpus_scores
-    from seq2seq.training.console import progress_bar
     from seq2seq.training.evaluator import mean_loss
 
     encoded = loaded.encode(ListSource(examples))
     if encoded.dropped_empty:
-        log.warning("%d pairs with an empty side are not part of the loss", encoded.dropped_empty)
+        log.warning("%d examples with an empty side are not part of the loss", encoded.dropped_empty)
+    loss = mean_loss(
+        loaded.model,
+        encoded,
+        max_tokens=options.max_tokens,
+        device=loaded.device,
+        autocast=loaded.precision,
+    )
+    results: dict[str, Any] = {
+        "loss": loss,
+        "perplexity": math.exp(loss),
+        "sentences": len(examples),
+        "name": options.name,
+        "checkpoint": options.checkpoint,
+        "steps": [checkpoint.step for checkpoint in loaded.checkpoints],
+    }
+    if encoded.sources is None:
+        num_tokens = int(encoded.target_lengths.sum()) + len(encoded)  # eos counts as a token, and as a byte
+        num_bytes = sum(len(example.target.encode()) + 1 for example in examples if example.target.strip())
+        return results | {"bits_per_byte": loss * num_tokens / math.log(2) / num_bytes}, []
+    scores, hypotheses = _translate_and_score(loaded, examples, options)
+    return results | scores, hypotheses
+
+
+def _translate_and_score(
+    loaded: LoadedRun, examples: list[Example], options: EvaluateOptions
+) -> tuple[dict[str, Any], list[str]]:
+    from seq2seq.binding import to_plain
+    from seq2seq.metrics.scores import corpus_scores
+    from seq2seq.training.console import progress_bar
+
     start = time.monotonic()
     with progress_bar("translating", len(examples)) as advance:
         found = loaded.translator(options.max_tokens).translate([e.source for e in examples], on_done=advance)
@@ -125,44 +156,32 @@ def _measure(loaded: LoadedRun, examples: list[Example], options: EvaluateOption
         target_language=loaded.config.data().target,
         tokenize=options.tokenize,
     )
-    loss = mean_loss(
-        loaded.model,
-        encoded,
-        max_tokens=options.max_tokens,
-        device=loaded.device,
-        autocast=loaded.precision,
-    )
     results: dict[str, Any] = {name: asdict(score) for name, score in scores.items()}
-    results |= {
-        "loss": loss,
-        "perplexity": math.exp(loss),
-        "sentences": len(examples),
-        "sentences_per_second": len(examples) / seconds,
-        "name": options.name,
-        "checkpoint": options.checkpoint,
-        "steps": [checkpoint.step for checkpoint in loaded.checkpoints],
-        "search": to_plain(loaded.config.search),
-    }
+    results |= {"sentences_per_second": len(examples) / seconds, "search": to_plain(loaded.config.search)}
     return results, hypotheses
 
 
 def _table(results: dict[str, Any]) -> str:
     steps = ", ".join(f"{step:,}" for step in results["steps"])
+    metrics = [(name, label) for name, label in METRICS if name in results]
     lines = [
         f"{results['name']}: {results['sentences']:,} sentences, checkpoint {results['checkpoint']} (step {steps})",
         "",
-        "metric          score    95% interval",
+        f"metric          score{'    95% interval' if metrics else ''}",
     ]
-    for name, label in METRICS:
+    for name, label in metrics:
         score = results[name]
         lines.append(f"{label:<12}{score['score']:9.2f}    {score['low']:.2f} to {score['high']:.2f}")
     lines += [
         f"{'loss':<12}{results['loss']:9.3f}    nats per token",
-        f"{'perplexity':<12}{results['perplexity']:9.2f}",
-        f"{'speed':<12}{results['sentences_per_second']:9.1f}    sentences/s",
-        "",
-        *(f"{label}|{results[name]['signature']}" for name, label in METRICS),
+        f"{'perplexity':<12}{results['perplexity']:9.2f}    per token",
     ]
+    if "bits_per_byte" in results:
+        lines.append(f"{'bits':<12}{results['bits_per_byte']:9.3f}    per byte of text, whatever the tokenizer")
+    if "sentences_per_second" in results:
+        lines.append(f"{'speed':<12}{results['sentences_per_second']:9.1f}    sentences/s")
+    if metrics:
+        lines += ["", *(f"{label}|{results[name]['signature']}" for name, label in metrics)]
     return "\n".join(lines)
 
 

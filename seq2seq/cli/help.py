@@ -13,6 +13,8 @@ examples
   seq2seq-train                            the embedded demo, one to two minutes
   seq2seq-train model=transformer data=text_files data.source=en data.target=de \\
                 data.train=corpus/train data.validation=corpus/val run=runs/mine
+  seq2seq-train model=decoder_only_tiny data=text_files data.source=null data.target=de \\
+                data.train=corpus/train  a language model of corpus/train.de
   seq2seq-train -m model=lstm_tiny,transformer_tiny optimizer.lr=1e-3,5e-4
                                            a sweep: four runs
 """
@@ -41,7 +43,7 @@ examples
 keys
   run=DIR              the run directory
   split=NAME           train, validation or test (the default)
-  source=F target=F    a pair of files instead of a split
+  source=F target=F    a pair of files instead of a split; of a language model only target
   checkpoint=WHICH     best (the default), last, average, step_00001000, or a path
   tokenize=NAME        BLEU's tokenizer; follows the target language by default
   search.*, data.*     anything that should differ from what the run stored
@@ -51,7 +53,7 @@ Scores go to stdout and, with the translations, to DIR/evaluation/<split>/.
 """
 
 TRANSLATE = """\
-seq2seq-translate: translate lines with a run's model
+seq2seq-translate: translate lines with a run's model; a language model continues them
 
 usage: seq2seq-translate run=DIR [KEY=VALUE ...]
 

@@ -20,7 +20,8 @@ class Batch:
     """Padded at the right; masks are True at real tokens.
 
     source (B,S): tokens, eos.  target (B,T): bos, tokens (the decoder's input).  labels (B,T): tokens, eos (what it has
-    to say), pad elsewhere.  numbers: the examples' numbers in their split.  num_tokens: real labels, eos included.
+    to say), pad elsewhere.  numbers: the examples' numbers in their split.  num_tokens: real labels, eos included;
+    num_source_tokens: the same of the source.  Of text alone S is 0.
     """
 
     source: Tensor
@@ -30,6 +31,7 @@ class Batch:
     labels: Tensor
     numbers: tuple[int, ...]
     num_tokens: int
+    num_source_tokens: int
 
     def to(self, device: torch.device) -> Batch:
         tensors = {f.name: getattr(self, f.name) for f in fields(self) if isinstance(getattr(self, f.name), Tensor)}
@@ -43,14 +45,16 @@ def pad(rows: Sequence[Sequence[int] | np.ndarray]) -> tuple[Tensor, Tensor]:
 
 
 def make_batch(
-    sources: Sequence[Sequence[int] | np.ndarray], targets: Sequence[Sequence[int] | np.ndarray], numbers: Sequence[int]
+    sources: Sequence[Sequence[int] | np.ndarray] | None,
+    targets: Sequence[Sequence[int] | np.ndarray],
+    numbers: Sequence[int],
 ) -> Batch:
-    """Ids without bos and eos to a batch."""
-    source, source_mask = _pad(sources, extra=1)
+    """Ids without bos and eos to a batch. sources: None for text alone."""
+    source, source_mask = _pad([[]] * len(targets)) if sources is None else _pad(sources, extra=1)
     labels, target_mask = _pad(targets, extra=1)
     target = np.full_like(labels, Vocab.bos)
     target[:, 1:] = labels[:, :-1]
-    for tokens, mask in ((source, source_mask), (labels, target_mask)):
+    for tokens, mask in ((source, source_mask), (labels, target_mask))[sources is None :]:
         tokens[np.arange(len(tokens)), mask.sum(axis=1) - 1] = Vocab.eos
     return Batch(
         source=torch.from_numpy(source),
@@ -60,6 +64,7 @@ def make_batch(
         labels=torch.from_numpy(labels),
         numbers=tuple(numbers),
         num_tokens=int(target_mask.sum()),
+        num_source_tokens=int(source_mask.sum()),
     )
 
 

@@ -12,7 +12,10 @@ Split = Literal["train", "validation", "test"]
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One pair of lines, without line breaks; `number` counts from 0 in its split and is the same at every reading."""
+    """One pair of lines, without line breaks; `number` counts from 0 in its split and is the same at every reading.
+
+    source: empty in a corpus of text alone.
+    """
 
     source: str
     target: str
@@ -60,9 +63,12 @@ class ListSource(IndexedSource):
 
 
 class Corpus(ABC):
-    """A parallel corpus. `source` and `target` are language codes, for example `en` and `de`."""
+    """A parallel corpus, or text alone. `source` and `target` are language codes, for example `en` and `de`.
 
-    source: str
+    source is None where there is only a target, for language models.
+    """
+
+    source: str | None
     target: str
 
     @abstractmethod

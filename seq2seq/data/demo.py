@@ -350,7 +350,7 @@ class Demo(Corpus):
     No sentence of one split stands in another, and the test set is the same whatever the other sizes are.
 
     Options:
-        source: language to translate from, en or de
+        source: language to translate from, en or de; null for text alone, for a language model
         target: language to translate into, en or de
         train: number of sentence pairs to train on
         validation: number of sentence pairs to validate on
@@ -361,9 +361,9 @@ class Demo(Corpus):
     def __init__(
         self,
         *,
-        source: Literal["en", "de"] = "en",
+        source: Literal["en", "de"] | None = "en",
         target: Literal["en", "de"] = "de",
-        train: PositiveInt = 20000,
+        train: PositiveInt = 60000,
         validation: PositiveInt = 500,
         test: PositiveInt = 500,
         seed: int = 1,
@@ -379,8 +379,10 @@ class Demo(Corpus):
     def split(self, name: Split) -> IndexedSource:
         if not self._splits:
             pairs: list[tuple[str, str]] = list(generate(sum(self._sizes.values()), self._seed))
-            if self.source == "de":
+            if self.target == "en":
                 pairs = [(german, english) for english, german in pairs]
+            if self.source is None:
+                pairs = [("", text) for _, text in pairs]
             start = 0
             for split, size in self._sizes.items():
                 self._splits[split] = _Pairs(pairs[start : start + size])

@@ -39,12 +39,13 @@ class EncodedCorpus:
     """The usable examples of a split, without bos and eos, in the order of the split.
 
     numbers: the examples' numbers in the split, int64.  examples: their text, where it was kept.  num_read: how many
-    the split holds; dropped_empty and dropped_long: how many of them were left out, and why.
+    the split holds; dropped_empty and dropped_long: how many of them were left out, and why.  sources: None for text
+    alone.
     """
 
     def __init__(
         self,
-        sources: Rows,
+        sources: Rows | None,
         targets: Rows,
         numbers: NDArray[np.int64],
         examples: Sequence[Example] | None = None,
@@ -65,15 +66,9 @@ class EncodedCorpus:
     def num_read(self) -> int:
         return len(self) + self.dropped_empty + self.dropped_long
 
-    def source(self, index: int) -> NDArray[np.int32]:
-        return self.sources[index]
-
-    def target(self, index: int) -> NDArray[np.int32]:
-        return self.targets[index]
-
     @property
     def source_lengths(self) -> NDArray[np.int64]:
-        return self.sources.lengths
+        return np.zeros(len(self), np.int64) if self.sources is None else self.sources.lengths
 
     @property
     def target_lengths(self) -> NDArray[np.int64]:
@@ -82,7 +77,7 @@ class EncodedCorpus:
 
 def encode_source(
     source: Source,
-    source_tokenizer: Tokenizer,
+    source_tokenizer: Tokenizer | None,
     target_tokenizer: Tokenizer,
     *,
     max_length: int | None,
@@ -90,7 +85,8 @@ def encode_source(
     progress: Callable[[int], None] | None = None,
 ) -> EncodedCorpus:
     """Reads all of `source`. Leaves out examples with a side of no tokens or of more than max_length (bos and eos not
-    counted). `progress` hears after each chunk how many more examples have been read.
+    counted). `progress` hears after each chunk how many more examples have been read. source_tokenizer: None for text
+    alone.
 
     Raises DataError where no example remains.
     """
@@ -100,14 +96,15 @@ def encode_source(
     num_read = dropped_empty = dropped_long = 0
     examples = source.read()
     while chunk := list(islice(examples, CHUNK)):
-        source_ids = source_tokenizer.encode_batch([example.source for example in chunk])
-        target_ids = target_tokenizer.encode_batch([example.target for example in chunk])
-        source_lengths, target_lengths = _lengths(source_ids), _lengths(target_ids)
-        empty = np.minimum(source_lengths, target_lengths) == 0
-        long = ~empty & (np.maximum(source_lengths, target_lengths) > (max_length or np.inf))
+        sides = [(targets, target_tokenizer.encode_batch([example.target for example in chunk]))]
+        if source_tokenizer is not None:
+            sides.append((sources, source_tokenizer.encode_batch([example.source for example in chunk])))
+        lengths = np.stack([_lengths(ids) for _, ids in sides])
+        empty = lengths.min(axis=0) == 0
+        long = ~empty & (lengths.max(axis=0) > (max_length or np.inf))
         kept: list[int] = np.flatnonzero(~(empty | long)).tolist()
-        sources.add([source_ids[i] for i in kept])
-        targets.add([target_ids[i] for i in kept])
+        for rows, ids in sides:
+            rows.add([ids[i] for i in kept])
         numbers.extend(chunk[i].number for i in kept)
         if texts is not None:
             texts.extend(chunk[i] for i in kept)
@@ -118,8 +115,9 @@ def encode_source(
             progress(len(chunk))
     if not numbers:
         raise DataError(_nothing_left(num_read, dropped_empty, dropped_long, max_length))
+    source_rows = None if source_tokenizer is None else sources.rows()
     return EncodedCorpus(
-        sources.rows(), targets.rows(), np.frombuffer(numbers, np.int64), texts, dropped_empty, dropped_long
+        source_rows, targets.rows(), np.frombuffer(numbers, np.int64), texts, dropped_empty, dropped_long
     )
 
 

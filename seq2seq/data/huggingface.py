@@ -21,7 +21,7 @@ CHUNK = 4096  # rows that are fetched together: one by one takes minutes for a l
 class HuggingFaceSource(IndexedSource):
     """One split. The texts stay on disk, mapped into memory."""
 
-    def __init__(self, dataset: datasets.Dataset, column: str | None, source: str, target: str) -> None:
+    def __init__(self, dataset: datasets.Dataset, column: str | None, source: str | None, target: str) -> None:
         """Texts are in the fields `source` and `target` of `column`, or in columns of these names where it is None."""
         self._dataset = dataset.with_format("arrow")
         self._column = column
@@ -49,9 +49,11 @@ class HuggingFaceSource(IndexedSource):
         for number, (source, target) in enumerate(zip(sources, targets, strict=True), start=begin):
             yield Example(_one_line(source), _one_line(target), number)
 
-    def _texts(self, table: Any, language: str) -> list[str | None]:
+    def _texts(self, table: Any, language: str | None) -> list[str | None]:
         import pyarrow.compute
 
+        if language is None:
+            return [None] * len(table)
         if self._column is None:
             texts: list[str | None] = table[language].to_pylist()
         else:
@@ -66,8 +68,8 @@ class HuggingFace(Corpus):
     Options:
         path: name on the hub, for example wmt/wmt14, or a local folder
         subset: configuration of the data set; null finds <source>-<target> or <target>-<source>
-        source: language of the source, as named in the data set
-        target: language of the target, as named in the data set
+        source: language of the source, as named in the data set; null for text alone
+        target: language of the target, as named in the data set; of text alone also a column's name
         train: split to train on, a part of it as in train[:10000], null for none
         validation: split (or part) to validate on, null for none
         test: split (or part) to test on, null for none
@@ -79,7 +81,7 @@ class HuggingFace(Corpus):
         *,
         path: str,
         subset: str | None = None,
-        source: str,
+        source: str | None,
         target: str,
         train: str | None = "train",
         validation: str | None = "validation",
@@ -139,7 +141,7 @@ class HuggingFace(Corpus):
         """From the hub or its layout. A folder of a subset's name counts as that subset."""
         import datasets
 
-        pair = [f"{self.source}-{self.target}", f"{self.target}-{self.source}"]
+        pair = [f"{self.source}-{self.target}", f"{self.target}-{self.source}"] if self.source else [self.target]
         wanted = [self._subset] if self._subset is not None else pair
         known: list[str] = datasets.get_dataset_config_names(path)
         for name in wanted:
@@ -176,6 +178,8 @@ class HuggingFace(Corpus):
             )
         fields = {member.name: member.type for member in field}
         for key, language in (("source", self.source), ("target", self.target)):
+            if language is None:
+                continue
             if language not in fields:
                 raise DataError(f"{corpora.group}.{key}: {where} has no {language!r}; it has {', '.join(fields)}")
             if not _is_text(fields[language]):

@@ -134,6 +134,8 @@ def _digest(corpus: EncodedCorpus) -> str:
     """Of all ids in their order: two corpora with the same one are the same."""
     digest = hashlib.blake2b(digest_size=16)
     for rows in (corpus.sources, corpus.targets):
+        if rows is None:
+            continue
         digest.update(rows.flat.tobytes())
         digest.update(rows.offsets.tobytes())
     return digest.hexdigest()
@@ -181,6 +183,5 @@ def _batch_bounds(longest: Indices, max_tokens: int) -> Indices:
 
 
 def _collate(corpus: EncodedCorpus, examples: Indices) -> Batch:
-    return make_batch(
-        [corpus.source(i) for i in examples], [corpus.target(i) for i in examples], corpus.numbers[examples].tolist()
-    )
+    sources = None if corpus.sources is None else [corpus.sources[i] for i in examples]
+    return make_batch(sources, [corpus.targets[i] for i in examples], corpus.numbers[examples].tolist())

@@ -1,4 +1,4 @@
-"""Parallel text files: line n of one is the translation of line n of the other."""
+"""Parallel text files, where line n of one is the translation of line n of the other; or text files alone."""
 
 from __future__ import annotations
 
@@ -11,16 +11,17 @@ from seq2seq.errors import DataError
 
 
 class TextFileSource(Source):
-    """The lines of pairs of files, one pair after the other; nothing is kept in memory."""
+    """The lines of pairs of files, one pair after the other; nothing is kept in memory. No source: None."""
 
-    def __init__(self, files: list[tuple[Path, Path]]) -> None:
+    def __init__(self, files: list[tuple[Path | None, Path]]) -> None:
         self.files = files
 
     def read(self, shard: tuple[int, int] = (0, 1), start: int = 0) -> Iterator[Example]:
         first, shards = shard
         number = 0
         for source_file, target_file in self.files:
-            for line, (source, target) in enumerate(_pairs(source_file, target_file), start=1):
+            pairs = _pairs(source_file, target_file) if source_file else ((b"", x) for x in byte_lines(target_file))
+            for line, (source, target) in enumerate(pairs, start=1):
                 if number >= start and number % shards == first:
                     yield Example(
                         decode_line(source, str(source_file), line), decode_line(target, str(target_file), line), number
@@ -32,11 +33,13 @@ class TextFileSource(Source):
 class TextFiles(Corpus):
     """Text files of the user: PREFIX.<source> and PREFIX.<target>, one example a line, plain or `.gz`.
 
+    With source=null only PREFIX.<target> is read, for language models.
+
     Options:
         train: prefix of the training files, or a list of prefixes read one after the other
         validation: prefix (or prefixes) of the validation files, null for none
         test: prefix (or prefixes) of the test files, null for none
-        source: language of the source, the file name ending after PREFIX and a dot
+        source: language of the source, the file name ending after PREFIX and a dot; null for none
         target: language of the target, the file name ending after PREFIX and a dot
     """
 
@@ -46,7 +49,7 @@ class TextFiles(Corpus):
         train: str | list[str] | None = None,
         validation: str | list[str] | None = None,
         test: str | list[str] | None = None,
-        source: str,
+        source: str | None,
         target: str,
     ) -> None:
         if source == target:
@@ -65,7 +68,9 @@ class TextFiles(Corpus):
         if not prefixes:
             return None
         try:
-            return TextFileSource([(_open(p, self.source), _open(p, self.target)) for p in prefixes])
+            return TextFileSource(
+                [(_open(p, self.source) if self.source else None, _open(p, self.target)) for p in prefixes]
+            )
         except DataError as error:
             raise DataError(f"{corpora.group}.{name}: {error}") from error
 

@@ -25,6 +25,13 @@ class Memory:
     mask: Tensor
     final: Tensor
 
+    @classmethod
+    def empty(cls, tokens: Tensor) -> Memory:
+        """For a decoder without a source: no states, of width 0, for each row of tokens (B,T)."""
+        rows = tokens.size(0)
+        states = torch.empty(rows, 0, 0, device=tokens.device)
+        return cls(states, tokens.new_empty(rows, 0, dtype=torch.bool), states.new_empty(rows, 0))
+
 
 class Encoder(nn.Module, ABC):
     """Constructed as `Encoder(vocab, *, options)`. `embedding` holds the source embedding, (V,D) in `.weight`."""
@@ -54,7 +61,11 @@ class DecoderState(ABC):
 
 
 class Decoder(nn.Module, ABC):
-    """Constructed as `Decoder(vocab, memory_dim, *, options)`; `head` maps features (D) to logits (V)."""
+    """Constructed as `Decoder(vocab, memory_dim, *, options)`; `head` maps features (D) to logits (V).
+
+    With memory_dim 0 there is no source: the decoder is a language model, and every memory is an empty one. A decoder
+    that can be one has `prefill`; one that cannot refuses memory_dim 0 with a ValueError.
+    """
 
     embedding: nn.Embedding
     head: nn.Linear
@@ -74,6 +85,13 @@ class Decoder(nn.Module, ABC):
         Uses up the given state: go on with the returned one only.
         """
 
+    def prefill(self, tokens: Tensor, mask: Tensor, max_length: int) -> DecoderState:
+        """Of a decoder without a source: a state that has read the prompts, tokens (B,S) with mask (B,S).
+
+        They end with the token before the first one of `step`; S may be 0. The rest is as in `start`.
+        """
+        raise NotImplementedError
+
     def attention_weights(self, tokens: Tensor, mask: Tensor, memory: Memory) -> Tensor | None:
         """Where in the source each feature of `forward` comes from: weights (B,T,S); None where it does not attend.
 
@@ -92,7 +110,12 @@ class Decoder(nn.Module, ABC):
 
 
 class Model(nn.Module, ABC):
-    """All that training and search see. Constructed as `Model(source_vocab, target_vocab, *, options)`."""
+    """All that training and search see. Constructed as `Model(source_vocab, target_vocab, *, options)`.
+
+    needs_source: whether it cannot learn from text alone, where batches have no source (S = 0).
+    """
+
+    needs_source = True
 
     @property
     @abstractmethod
@@ -101,7 +124,11 @@ class Model(nn.Module, ABC):
 
     @abstractmethod
     def features(self, batch: Batch) -> Tensor:
-        """Teacher forcing -> (B,T,D), aligned with batch.labels."""
+        """Teacher forcing -> (B,T,D), aligned with `labels`."""
+
+    def labels(self, batch: Batch) -> tuple[Tensor, int]:
+        """What `features` has to say, (B,T), pad where nothing; and how many tokens that are."""
+        return batch.labels, batch.num_tokens
 
     @abstractmethod
     def start(self, source: Tensor, mask: Tensor, max_length: int) -> DecoderState:

@@ -74,6 +74,35 @@ def attend(
     return F.scaled_dot_product_attention(together, key, value, mask, dropout).reshape(query.shape)
 
 
+def attend_in_turn(
+    query: Tensor, prompt: Tensor, own: Tensor, mask: Tensor | None, bias: Tensor | None = None
+) -> Tensor:
+    """One query of each hypothesis (N,H,1,K), which sees its source's prompt (B,2G,S,K), and then `own` (N,2G,P,K).
+
+    All hypotheses of a source read the one copy of its prompt. mask (B,1,1,S), True where the prompt is real; bias
+    (1,H,1,S+P). -> (N,H,1,K)
+    """
+    (rows, num_heads, _, head_dim), (sources, _, length, _) = query.shape, prompt.shape
+    (first_key, first_value), (key, value) = prompt.chunk(2, dim=1), own.chunk(2, dim=1)
+    groups = key.size(1)
+    grouped = query.view(rows, groups, -1, head_dim)  # (N,H,1,K) -> (N,G,H/G,K)
+    by_source = grouped.view(sources, -1, *grouped.shape[1:]).transpose(1, 2)  # (B,G,beam,H/G,K)
+    beam = by_source.size(2)
+    first = by_source.flatten(2, 3) @ first_key.transpose(2, 3)  # (B,G,beam*H/G,S)
+    if mask is not None:
+        first = first.masked_fill(~mask, float("-inf"))
+    first = first.view(sources, groups, beam, -1, length).transpose(1, 2)  # (B,beam,G,H/G,S)
+    second = grouped @ key.transpose(2, 3)  # (N,G,H/G,P)
+    scores = torch.cat((first.reshape(rows, num_heads, 1, length), second.view(rows, num_heads, 1, -1)), dim=3)
+    scores = scores * head_dim**-0.5
+    weights = (scores if bias is None else scores + bias).softmax(dim=3).view(rows, groups, -1, scores.size(3))
+    to_prompt, to_own = weights.tensor_split((length,), dim=3)
+    to_prompt = to_prompt.reshape(sources, beam, groups, -1, length).transpose(1, 2).flatten(2, 3)
+    found = (to_prompt @ first_value).view(by_source.shape).transpose(1, 2).reshape(grouped.shape)
+    heads: Tensor = found + to_own @ value
+    return heads.view(query.shape)
+
+
 class HeadNorms(nn.Module):
     """Normalises each head of the queries and of the keys, so that scores cannot grow without bound.
 
@@ -118,13 +147,16 @@ class SelfAttention(nn.Module):
         past: Tensor | None = None,
         position: int = 0,
         rotation: Tensor | None = None,
+        prompt: Tensor | None = None,
+        prompt_mask: Tensor | None = None,
     ) -> Tensor:
         """x (N,T,D), mask (N,1,1,T), rotation (2,T,K/2) of queries and keys -> (N,T,D).
 
         For the mask a bias may stand, as in `attend`; where attention is causal it has to hide the future itself.
 
-        With `past` (N,2G,C,K), the heads of keys and values with room for C positions, x is the column of `position`
-        (T = 1); its keys, already rotated, and values are written there.
+        With `past` (N,2G,C,K), the heads of keys and values with room for C positions, x are the columns from
+        `position` on, and T > 1 needs a mask; their keys, already rotated, and values are written there. With `prompt`
+        (B,2G,S,K) and its mask (B,1,1,S), that stands before them all (T = 1, a mask is a bias (1,H,1,S+position+1)).
         """
         heads = split_heads(self.qkv(x), self.head_dim)  # (N,T,D+2GK) -> (N,H+2G,T,K)
         query, key, value = heads.tensor_split((self.num_heads, self.num_heads + self.num_kv_heads), dim=1)
@@ -133,11 +165,18 @@ class SelfAttention(nn.Module):
         if rotation is not None:
             query, key = rotate(query, rotation), rotate(key, rotation)
         if past is not None:
-            past[:, : self.num_kv_heads, position : position + 1] = key
-            past[:, self.num_kv_heads :, position : position + 1] = value
-            key, value = past[:, :, : position + 1].chunk(2, dim=1)
+            end = position + x.size(1)
+            past[:, : self.num_kv_heads, position:end] = key
+            past[:, self.num_kv_heads :, position:end] = value
+            if prompt is not None and prompt.size(2):
+                return self._out(attend_in_turn(query, prompt, past[:, :, :end], prompt_mask, mask))
+            key, value = past[:, :, :end].chunk(2, dim=1)
         causal = self.causal and past is None and mask is None
-        output: Tensor = self.out(join_heads(attend(query, key, value, mask, self.dropout * self.training, causal)))
+        return self._out(attend(query, key, value, mask, self.dropout * self.training, causal))
+
+    def _out(self, heads: Tensor) -> Tensor:
+        """(N,H,T,K) -> (N,T,D)."""
+        output: Tensor = self.out(join_heads(heads))
         return output
 
 

@@ -33,6 +33,12 @@ class GrowingTable:
         return self.rows
 
 
+def columns(x: Tensor, start: int, padding: Tensor | None) -> Tensor:
+    """The positions of the columns of x (N,T,D), (T,), or (N,T) where padding (N,) columns stand before each row's."""
+    positions = torch.arange(start, start + x.size(1), device=x.device)
+    return positions if padding is None else (positions - padding[:, None]).clamp(min=0)
+
+
 class SinusoidalPositions(nn.Module):
     """Sines and cosines of geometrically growing wave lengths (Vaswani et al., 2017), for any length."""
 
@@ -42,10 +48,11 @@ class SinusoidalPositions(nn.Module):
             raise ValueError(f"sinusoidal positions need an even d_model, for example {dim + 1}, not {dim}")
         self.table = GrowingTable(partial(sinusoids, dim=dim))
 
-    def forward(self, x: Tensor, start: int = 0) -> Tensor:
-        """x (N,T,D), whose first column stands at position `start` -> x plus positions (N,T,D)."""
+    def forward(self, x: Tensor, start: int = 0, padding: Tensor | None = None) -> Tensor:
+        """x (N,T,D), whose first column stands at position `start` - `padding` (N,) -> x plus positions (N,T,D)."""
         end = start + x.size(1)
-        return x + self.table(end, x.device)[start:end].to(x.dtype)
+        table = self.table(end, x.device)
+        return x + (table[start:end] if padding is None else table[columns(x, start, padding)]).to(x.dtype)
 
 
 def sinusoids(length: int, dim: int) -> Tensor:
@@ -76,16 +83,15 @@ class LearnedPositions(nn.Embedding):
     def reset_parameters(self) -> None:
         nn.init.normal_(self.weight, std=self.embedding_dim**-0.5)
 
-    def forward(self, x: Tensor, start: int = 0) -> Tensor:
-        """x (N,T,D), whose first column stands at position `start` -> x plus positions (N,T,D)."""
-        positions = torch.arange(start, start + x.size(1), device=x.device).clamp(max=self.num_embeddings - 1)
-        return x + super().forward(positions)
+    def forward(self, x: Tensor, start: int = 0, padding: Tensor | None = None) -> Tensor:
+        """x (N,T,D), whose first column stands at position `start` - `padding` (N,) -> x plus positions (N,T,D)."""
+        return x + super().forward(columns(x, start, padding).clamp(max=self.num_embeddings - 1))
 
 
 class NoPositions(nn.Module):
     """Leaves the embeddings as they are."""
 
-    def forward(self, x: Tensor, start: int = 0) -> Tensor:
+    def forward(self, x: Tensor, start: int = 0, padding: Tensor | None = None) -> Tensor:
         return x
 
 
@@ -218,9 +224,13 @@ def as_bias(bias: Tensor, x: Tensor, behind: Tensor | None) -> Tensor:
     """bias (H,T,P) -> (1,H,T,P), laid out and rounded once for all layers; -inf where `behind` (T,P) is negative."""
     if behind is not None and x.size(1) > 1:
         bias = bias.masked_fill(behind < 0, float("-inf"))
+    return bias.to(attention_dtype(x)).contiguous()[None]
+
+
+def attention_dtype(x: Tensor) -> torch.dtype:
+    """What attention computes in where its input is x."""
     device = x.device.type
-    dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
-    return bias.to(dtype).contiguous()[None]
+    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
 
 
 def make_attention_positions(kind: Positions, d_model: int, num_heads: int, causal: bool) -> AttentionPositions:

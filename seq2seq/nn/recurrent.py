@@ -99,6 +99,7 @@ class RecurrentStack(nn.Module):
             check_residual(num_layers)
         self.num_layers = num_layers
         self.num_states = num_states(cell)
+        self.hidden_dim = hidden_dim
         self.residual = residual
         self.dropout = nn.Dropout(dropout)
         self.layers = nn.ModuleList(

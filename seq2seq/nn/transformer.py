@@ -138,7 +138,7 @@ class TransformerEncoderLayer(nn.Module):
 
 
 class TransformerDecoderLayer(nn.Module):
-    """Causal self-attention, attention to the memory, and feed-forward (Vaswani et al., 2017).
+    """Causal self-attention, attention to the memory (if memory_dim is not 0), and feed-forward (Vaswani et al., 2017).
 
     With `cross_attention` "parallel" the first two are one sublayer, whose output is the sum of theirs. With norm
     "post" that is LayerNorm(x + MHA(x, memory) + MHA(x, x)); with norm "pre" both read the same normalised input:
@@ -151,15 +151,17 @@ class TransformerDecoderLayer(nn.Module):
         super().__init__()
         self.attention = options.self_attention(causal=True)
         self.attention_residual = Residual(options)
-        self.cross_attention = CrossAttention(
-            options.d_model,
-            memory_dim,
-            options.num_heads,
-            options.attention_dropout,
-            options.num_kv_heads,
-            options.qk_norm,
-        )
-        self.cross_attention_residual = Residual(options) if cross_attention == "sequential" else None
+        self.cross_attention = self.cross_attention_residual = None
+        if memory_dim:
+            self.cross_attention = CrossAttention(
+                options.d_model,
+                memory_dim,
+                options.num_heads,
+                options.attention_dropout,
+                options.num_kv_heads,
+                options.qk_norm,
+            )
+            self.cross_attention_residual = Residual(options) if cross_attention == "sequential" else None
         self.feed_forward = FeedForward(options) if options.d_ff else None
         self.feed_forward_residual = Residual(options) if options.d_ff else None
         self.layer_drop = LayerDrop(options.layer_drop)
@@ -167,8 +169,8 @@ class TransformerDecoderLayer(nn.Module):
     def forward(
         self,
         x: Tensor,
-        memory: Tensor,
-        memory_mask: Tensor,
+        memory: Tensor | None,
+        memory_mask: Tensor | None,
         past: Tensor | None = None,
         position: int = 0,
         bias: Tensor | None = None,
@@ -178,21 +180,24 @@ class TransformerDecoderLayer(nn.Module):
 
         bias (1,H,T,T), which hides the future, and rotation (2,T,K/2) are of the self-attention. With `past`
         (N,2G,C,K) as in SelfAttention, x is the one column of `position`, and bias (1,H,1,position+1) its row.
+
+        Without attention to a memory, what stands for it is the prompt that self-attention reads, if there is one.
         """
+        cross_attention = self.cross_attention
+        prompt = (memory, memory_mask) if cross_attention is None else (None, None)
 
         def to_target(y: Tensor) -> Tensor:
-            output: Tensor = self.attention(y, bias, past, position, rotation)
-            return output
-
-        def to_memory(y: Tensor) -> Tensor:
-            output: Tensor = self.cross_attention(y, memory, memory_mask)
+            output: Tensor = self.attention(y, bias, past, position, rotation, *prompt)
             return output
 
         before = x
-        if self.cross_attention_residual is None:
-            x = self.attention_residual(x, lambda y: to_memory(y) + to_target(y))
+        if cross_attention is None:
+            x = self.attention_residual(x, to_target)
+        elif self.cross_attention_residual is None:
+            x = self.attention_residual(x, lambda y: cross_attention(y, memory, memory_mask) + to_target(y))
         else:
-            x = self.cross_attention_residual(self.attention_residual(x, to_target), to_memory)
+            x = self.attention_residual(x, to_target)
+            x = self.cross_attention_residual(x, lambda y: cross_attention(y, memory, memory_mask))
         if self.feed_forward is not None and self.feed_forward_residual is not None:
             x = self.feed_forward_residual(x, self.feed_forward)
         output: Tensor = self.layer_drop(before, x)

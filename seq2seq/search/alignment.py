@@ -64,8 +64,8 @@ class AttentionMap:
 
 
 def attends(translator: Translator) -> bool:
-    """Whether the model has attention to the source."""
-    return _weights(translator, [([Vocab.unk], [Vocab.unk])]) is not None
+    """Whether there is a source, and the model has attention to it."""
+    return translator.source_tokenizer is not None and _weights(translator, [([Vocab.unk], [Vocab.unk])]) is not None
 
 
 def attention_maps(
@@ -73,20 +73,23 @@ def attention_maps(
 ) -> list[AttentionMap] | None:
     """The maps of translations that `translator` made, each of its line, by one pass of teacher forcing.
 
-    None where the model has no attention to the source.
+    None where there is no source, or the model has no attention to it.
     """
+    tokenizers = translator.source_tokenizer, translator.target_tokenizer
+    if tokenizers[0] is None:
+        return None
     weights = _weights(translator, list(chain.from_iterable(translation.parts for translation in translations)))
     if weights is None:
         return None
     in_order = iter(weights)
     return [
-        _map(translator, line, translation, list(islice(in_order, len(translation.parts))))
+        _map(tokenizers[0], tokenizers[1], line, translation, list(islice(in_order, len(translation.parts))))
         for line, translation in zip(lines, translations, strict=True)
     ]
 
 
 def _weights(translator: Translator, pairs: Sequence[tuple[Sequence[int], Sequence[int]]]) -> list[np.ndarray] | None:
-    """The weights (T,S) of each pair of ids, which come without eos."""
+    """The weights (T,S) of each pair of ids, which come without eos. None where the model has no attention."""
     model = translator.model
     found: dict[int, np.ndarray] = {}
     with evaluating(model), torch.inference_mode(), translator.precision_context():
@@ -101,18 +104,24 @@ def _weights(translator: Translator, pairs: Sequence[tuple[Sequence[int], Sequen
     return [found[place] for place in range(len(pairs))]
 
 
-def _map(translator: Translator, line: str, translation: Translation, weights: Sequence[np.ndarray]) -> AttentionMap:
+def _map(
+    source_tokenizer: Tokenizer,
+    target_tokenizer: Tokenizer,
+    line: str,
+    translation: Translation,
+    weights: Sequence[np.ndarray],
+) -> AttentionMap:
     sources, targets = [source for source, _ in translation.parts], [target for _, target in translation.parts]
-    source_words = word_places(translator.source_tokenizer, sources, line)
-    target_words = word_places(translator.target_tokenizer, targets, translation.text)
+    source_words = word_places(source_tokenizer, sources, line)
+    target_words = word_places(target_tokenizer, targets, translation.text)
     together = np.zeros((len(target_words), len(source_words)), dtype=np.float32)
     row = column = 0
     for part in weights:
         together[row : row + part.shape[0], column : column + part.shape[1]] = part
         row, column = row + part.shape[0], column + part.shape[1]
     return AttentionMap(
-        _names(translator.source_tokenizer, sources),
-        _names(translator.target_tokenizer, targets),
+        _names(source_tokenizer, sources),
+        _names(target_tokenizer, targets),
         together,
         source_words,
         target_words,

@@ -1,6 +1,7 @@
 """The interface of every search."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -22,8 +23,13 @@ class Search(ABC):
     """Finds outputs. Sees only Model.start and Model.step; a source's result does not depend on its neighbours."""
 
     @abstractmethod
-    def __call__(self, model: Model, source: Tensor, mask: Tensor) -> list[list[Hypothesis]]:
-        """source (B,S), mask (B,S) -> for each source at least one hypothesis, best first."""
+    def __call__(
+        self, model: Model, source: Tensor, mask: Tensor, prompts: Sequence[Sequence[int]] | None = None
+    ) -> list[list[Hypothesis]]:
+        """source (B,S), mask (B,S) -> for each source at least one hypothesis, best first.
+
+        prompts: for each source the tokens that its hypotheses begin with, which count as found.
+        """
 
 
 searches: Family[Search] = Family("search", Search)

@@ -6,6 +6,7 @@ source side by side, C candidates for each source, M hypotheses that finish at o
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -109,7 +110,7 @@ class Beam(Search):
     Options:
         beam_size: hypotheses kept for each source
         length_penalty: 0 ranks by log-probability, 1 by its mean over tokens; more favours longer ones
-        max_length: longest output in tokens; null means 2 x source tokens + 10
+        max_length: longest output in tokens; null means 2 x source tokens + 10, or prompt + 100
         nbest: hypotheses returned for each source, at most beam_size
     """
 
@@ -129,8 +130,11 @@ class Beam(Search):
         self.nbest = nbest
 
     @torch.no_grad()
-    def __call__(self, model: Model, source: Tensor, mask: Tensor) -> list[list[Hypothesis]]:
-        limits = self._limits(mask)
+    def __call__(
+        self, model: Model, source: Tensor, mask: Tensor, prompts: Sequence[Sequence[int]] | None = None
+    ) -> list[list[Hypothesis]]:
+        prompts = prompts or [()] * mask.size(0)
+        limits = self._limits(mask, prompts)
         finished = Finished(len(limits))
         if not limits:
             return []
@@ -140,7 +144,11 @@ class Beam(Search):
             logits, state = model.step(beams.tokens[:, :, -1].flatten(), state)
             logits = logits.view(*beams.log_probabilities.shape, -1)  # (B,W,V)
             at_limit = [limits[place] == length for place in beams.sources]
-            candidates = beams.candidates(allowed_log_probabilities(logits, at_limit), 2 * self.beam_size)
+            only = [
+                Vocab.eos if at_end else prompts[place][length] if length < len(prompts[place]) else None
+                for place, at_end in zip(beams.sources, at_limit, strict=True)
+            ]
+            candidates = beams.candidates(allowed_log_probabilities(logits, only), 2 * self.beam_size)
             self._finish(beams, candidates, finished)  # the one place of a step that waits for the device
 
             rows = [
@@ -154,18 +162,23 @@ class Beam(Search):
                 index = on_device(torch.tensor(rows), source.device)
                 state, beams, candidates = state.select(index), beams.select(index, rows), candidates.take(0, index)
             width = beams.tokens.size(1)
-            candidates = self._continuing(candidates, width * (logits.size(2) - NUM_NEVER_CONTINUED))
+            possible = 1 if None not in only else width * (logits.size(2) - NUM_NEVER_CONTINUED)
+            candidates = self._continuing(candidates, possible)
             beams = beams.advance(candidates)
             if max(width, beams.tokens.size(1)) > 1:
                 first = torch.arange(0, len(rows) * width, width, device=source.device)
                 state = state.reorder((first[:, None] + candidates.parents).flatten())  # (B*W',)
         return finished.best(self.nbest, self.length_penalty)
 
-    def _limits(self, mask: Tensor) -> list[int]:
-        """The longest output of each source; mask (B,S) counts the source's eos, too."""
+    def _limits(self, mask: Tensor, prompts: Sequence[Sequence[int]]) -> list[int]:
+        """The longest output of each source, at least its prompt; mask (B,S) counts the source's eos, too."""
         if self.max_length is not None:
-            return [self.max_length] * mask.size(0)
-        return [2 * max(tokens - 1, 0) + 10 for tokens in mask.sum(1).tolist()]
+            return [max(self.max_length, len(prompt)) for prompt in prompts]
+        usual = [2 * max(tokens - 1, 0) + 10 for tokens in mask.sum(1).tolist()]
+        return [
+            length if mask.size(1) and not prompt else len(prompt) + 100
+            for length, prompt in zip(usual, prompts, strict=True)
+        ]
 
     def _finish(self, beams: Beams, candidates: Candidates, finished: Finished) -> None:
         """Takes over those of the beam_size best candidates that end."""
@@ -184,19 +197,22 @@ class Beam(Search):
         return candidates.take(1, ends_last[:, : min(self.beam_size, possible)])
 
 
-def allowed_log_probabilities(logits: Tensor, at_limit: list[bool]) -> Tensor:
+def allowed_log_probabilities(logits: Tensor, only: Sequence[int | None]) -> Tensor:
     """logits (B,W,V) -> float32 log-probabilities, -inf for what may not be generated.
+
+    only: for each source the one token that may follow, eos at its limit, or None for any.
 
     They are not normalized again, so that teacher forcing gives an output the same log-probability.
     """
     result = F.log_softmax(logits.float(), dim=-1)
     result[..., Vocab.pad] = float("-inf")
     result[..., Vocab.bos] = float("-inf")
-    if any(at_limit):
-        only_eos = on_device(torch.tensor(at_limit), logits.device)
-        eos = result[..., Vocab.eos].clone()
-        result.masked_fill_(only_eos[:, None, None], float("-inf"))
-        result[..., Vocab.eos] = eos
+    rows = [row for row, token in enumerate(only) if token is not None]
+    if rows:
+        places = on_device(torch.tensor([rows, [only[row] for row in rows]]), logits.device)
+        allowed = result[places[0], :, places[1]]  # (rows,W)
+        result[places[0]] = float("-inf")
+        result[places[0], :, places[1]] = allowed
     return result
 
 

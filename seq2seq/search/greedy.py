@@ -1,5 +1,7 @@
 """Greedy search."""
 
+from collections.abc import Sequence
+
 from torch import Tensor
 
 from seq2seq.models.base import Model
@@ -13,11 +15,13 @@ class Greedy(Search):
     """Takes the most probable token at each step: a beam of one hypothesis, whose states are never reordered.
 
     Options:
-        max_length: longest output in tokens; null means 2 x source tokens + 10
+        max_length: longest output in tokens; null means 2 x source tokens + 10, or prompt + 100
     """
 
     def __init__(self, *, max_length: PositiveInt | None = None) -> None:
         self._beam = Beam(beam_size=1, max_length=max_length)
 
-    def __call__(self, model: Model, source: Tensor, mask: Tensor) -> list[list[Hypothesis]]:
-        return self._beam(model, source, mask)
+    def __call__(
+        self, model: Model, source: Tensor, mask: Tensor, prompts: Sequence[Sequence[int]] | None = None
+    ) -> list[list[Hypothesis]]:
+        return self._beam(model, source, mask, prompts)

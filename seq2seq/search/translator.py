@@ -42,7 +42,7 @@ class Translation:
 
 
 class Translator:
-    """Translates lines in batches of similar length.
+    """Translates lines in batches of similar length; without source_tokenizer, continues prompts.
 
     max_tokens: a batch's rows x (its longest source + 1 for eos); a beam multiplies the hypotheses, and so the memory,
     but is not counted. A single line may be longer. max_length: the longest source, in tokens without eos; a longer
@@ -52,7 +52,7 @@ class Translator:
     def __init__(
         self,
         model: Model,
-        source_tokenizer: Tokenizer,
+        source_tokenizer: Tokenizer | None,
         target_tokenizer: Tokenizer,
         search: Search,
         *,
@@ -80,6 +80,8 @@ class Translator:
     ) -> list[list[Translation]]:
         """For each line, in order, its translations, best first; a line without text gives one empty translation.
 
+        A prompt's translations are the prompt with what follows; one without text is continued, too.
+
         first_line: the number of lines[0], for warnings. on_done: called with the number of lines that became ready
         since the last call. Raises Interrupted before the next batch where should_stop() is true.
         """
@@ -105,7 +107,9 @@ class Translator:
         return [join([next(in_order) for _ in of_line]) for of_line in parts]
 
     def _encode(self, lines: Sequence[str], first_line: int) -> list[list[list[int]]]:
-        """The parts of each line: none where there is no text, one where it is short enough."""
+        """The parts of each line: none where there is no text, one where it is short enough, or a prompt."""
+        if self.source_tokenizer is None:
+            return [[ids] for ids in self.target_tokenizer.encode_batch(lines)]
         parts: list[list[list[int]]] = []
         for number, (line, ids) in enumerate(
             zip(lines, self.source_tokenizer.encode_batch(lines), strict=True), first_line
@@ -124,6 +128,7 @@ class Translator:
 
     def _cut(self, text: str) -> list[list[int]]:
         """Halves the text until each part is short enough. text: not empty, without outer whitespace."""
+        assert self.source_tokenizer is not None
         ids = self.source_tokenizer.encode(text)
         if len(ids) <= self.max_length or len(text) == 1:
             return [ids[: self.max_length]] if ids else []
@@ -143,6 +148,9 @@ class Translator:
             yield batch
 
     def _search(self, sources: Sequence[Sequence[int]]) -> list[list[Hypothesis]]:
+        if self.source_tokenizer is None:
+            nothing = torch.zeros(len(sources), 0, dtype=torch.long, device=self.device)
+            return self.search(self.model, nothing, nothing.bool(), sources)
         eos = self.source_tokenizer.vocab.eos
         tokens, mask = pad([[*ids, eos] for ids in sources])
         return self.search(self.model, tokens.to(self.device), mask.to(self.device))

@@ -10,25 +10,33 @@ from pathlib import Path
 from seq2seq.errors import CheckpointError, ConfigError, DataError, Problem
 from seq2seq.registry import Factory
 from seq2seq.text.tokenizer import Tokenizer
+from seq2seq.text.vocab import Vocab
 
 Lines = Callable[[], Iterable[str]]
 
 
 @dataclass(frozen=True)
 class TokenizerPair:
-    """The same object twice where the tokenizer is shared."""
+    """The same object twice where the tokenizer is shared; source is None for text alone."""
 
-    source: Tokenizer
+    source: Tokenizer | None
     target: Tokenizer
+
+    @property
+    def vocabs(self) -> tuple[Vocab, Vocab]:
+        """Of the source and the target."""
+        return (self.source or self.target).vocab, self.target.vocab
 
     def save(self, folder: Path) -> None:
         """Writes folder/shared, or folder/source and folder/target: all of it or, if the process is killed, nothing.
 
         The folder must not exist yet, or be empty; otherwise OSError. What a killed process left is cleared away.
         """
-        parts = {"source": self.source, "target": self.target}
+        parts = {"target": self.target}
         if self.source is self.target:
-            parts = {"shared": self.source}
+            parts = {"shared": self.target}
+        elif self.source is not None:
+            parts["source"] = self.source
         partial = folder.with_name(f"{folder.name}.partial")
         shutil.rmtree(partial, ignore_errors=True)
         for name, tokenizer in parts.items():
@@ -40,30 +48,39 @@ class TokenizerPair:
         _flush(folder.parent)
 
 
-def train_pair(factory: Factory[Tokenizer], source_lines: Lines, target_lines: Lines) -> TokenizerPair:
+def train_pair(factory: Factory[Tokenizer], source_lines: Lines | None, target_lines: Lines) -> TokenizerPair:
     """A shared tokenizer is trained on both sides, the source first; separate ones on their own side each.
+
+    source_lines: None for text alone.
 
     Raises DataError, naming the side, where there is no text; ConfigError where the options do not fit the text.
     """
-    source = factory()
-    if source.shared:
-        _train(source, chain(source_lines(), target_lines()), "shared", factory.path)
-        return TokenizerPair(source, source)
     target = factory()
+    if source_lines is None:
+        _train(target, target_lines(), "target", factory.path)
+        return TokenizerPair(None, target)
+    if target.shared:
+        _train(target, chain(source_lines(), target_lines()), "shared", factory.path)
+        return TokenizerPair(target, target)
+    source = factory()
     _train(source, source_lines(), "source", factory.path)
     _train(target, target_lines(), "target", factory.path)
     return TokenizerPair(source, target)
 
 
-def load_pair(cls: type[Tokenizer], folder: Path) -> TokenizerPair:
-    """Raises CheckpointError, naming the file or folder, where anything is missing or damaged."""
+def load_pair(cls: type[Tokenizer], folder: Path, has_source: bool = True) -> TokenizerPair:
+    """Raises CheckpointError, naming the file or folder, where anything is missing or damaged.
+
+    has_source: false for text alone.
+    """
     if (folder / "shared").is_dir():
         shared = cls.load(folder / "shared")
         return TokenizerPair(shared, shared)
-    for part in (folder, folder / "source", folder / "target"):
+    parts = ("source", "target") if has_source else ("target",)
+    for part in (folder, *(folder / name for name in parts)):
         if not part.is_dir():
             raise CheckpointError(f"{part}: the tokenizer's folder is missing")
-    return TokenizerPair(cls.load(folder / "source"), cls.load(folder / "target"))
+    return TokenizerPair(cls.load(folder / "source") if has_source else None, cls.load(folder / "target"))
 
 
 def _train(tokenizer: Tokenizer, lines: Iterable[str], side: str, path: str) -> None:

@@ -45,7 +45,10 @@ def mean_loss(
 
 @dataclass(frozen=True)
 class Validator:
-    """Loss, BLEU and chrF on the validation split, whenever the trainer asks."""
+    """Loss, BLEU and chrF on the validation split, whenever the trainer asks; of text alone the loss.
+
+    examples: what is translated; of text alone, prompts as sources.
+    """
 
     model: Model
     corpus: EncodedCorpus
@@ -68,6 +71,9 @@ class Validator:
         )
         found = self.translator.translate([example.source for example in self.examples], should_stop=should_stop)
         best = [translations[0] for translations in found]
+        metrics = {"loss": loss, "perplexity": float(torch.tensor(loss, dtype=torch.float64).exp())}
+        if self.corpus.sources is None:
+            return metrics, best
         scores = corpus_scores(
             [translation.text for translation in best],
             [example.target for example in self.examples],
@@ -75,8 +81,7 @@ class Validator:
             confidence=False,
             metrics=("bleu", "chrf"),
         )
-        perplexity = float(torch.tensor(loss, dtype=torch.float64).exp())
-        return {"loss": loss, "perplexity": perplexity} | {k: s.score for k, s in scores.items()}, best
+        return metrics | {k: s.score for k, s in scores.items()}, best
 
     def attention_maps(self, translations: Sequence[Translation]) -> list[AttentionMap]:
         """Of the translations of the first examples; none where the model has no attention to the source."""

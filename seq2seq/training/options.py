@@ -24,7 +24,7 @@ class TrainerOptions:
         save_every: steps between two checkpoints; null = one at each validation
         log_every: steps between two reports
         patience: stop after so many validations without a better metric; null = never
-        metric: what tells the best checkpoint, and patience: bleu, chrf or loss
+        metric: what tells the best checkpoint: bleu, chrf or loss; null = bleu, of text alone loss
         keep_last: newest checkpoints kept
         keep_best: best checkpoints kept
         average: checkpoints that `checkpoint=average` takes the mean of
@@ -48,7 +48,7 @@ class TrainerOptions:
     save_every: PositiveInt | None = None
     log_every: PositiveInt = 50
     patience: PositiveInt | None = None
-    metric: Literal["bleu", "chrf", "loss"] = "bleu"
+    metric: Literal["bleu", "chrf", "loss"] | None = None
     keep_last: PositiveInt = 5
     keep_best: PositiveInt = 1
     average: PositiveInt = 5

@@ -31,11 +31,12 @@ def update(
     autocast: Callable[[], AbstractContextManager[object]],
 ) -> StepResult:
     """The gradient is that of the mean over the label tokens of all micro-batches, however they are cut."""
-    num_tokens = sum(batch.num_tokens for batch in micro_batches)
+    labels = [model.labels(batch) for batch in micro_batches]
+    num_tokens = sum(count for _, count in labels)
     total = torch.zeros((), device=micro_batches[0].source.device)
-    for batch in micro_batches:
+    for batch, (batch_labels, _) in zip(micro_batches, labels, strict=True):
         with autocast():
-            loss_sum, _ = loss(model.features(batch), model.head, batch.labels)
+            loss_sum, _ = loss(model.features(batch), model.head, batch_labels)
         (loss_sum / num_tokens).backward()  # type: ignore[no-untyped-call]
         total += loss_sum.detach()
     norm = nn.utils.clip_grad_norm_(model.parameters(), clip_norm or float("inf"))

@@ -209,8 +209,9 @@ class Trainer:
         if not math.isfinite(metrics["loss"]):
             raise self._diverged("validation loss", progress.step)
         progress.metrics, progress.validated_step = metrics, progress.step
-        value = metrics[self.options.metric]
-        sign = -1 if self.options.metric in LOWER_IS_BETTER else 1
+        metric = self.checkpoints.metric
+        value = metrics[metric]
+        sign = -1 if metric in LOWER_IS_BETTER else 1
         gained = progress.best is None or sign * value > sign * progress.best
         progress.best = value if gained else progress.best
         progress.validations_without_gain = 0 if gained else progress.validations_without_gain + 1

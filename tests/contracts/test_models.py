@@ -16,7 +16,8 @@ from torch import Tensor, nn
 import seq2seq.models.decoders
 import seq2seq.models.encoders
 from seq2seq.data.batch import Batch
-from seq2seq.models.base import DecoderState, decoders, encoders
+from seq2seq.models.base import Decoder, DecoderState, Model, decoders, encoders
+from seq2seq.models.decoder_only import DecoderOnly
 from seq2seq.models.encoder_decoder import EncoderDecoder
 from seq2seq.nn.recording import recording
 from seq2seq.registry import Factory
@@ -76,6 +77,40 @@ class Pair:
         )
 
 
+@dataclass(frozen=True)
+class Stack:
+    """A decoder-only model."""
+
+    decoder: str
+    options: dict[str, Any]
+
+    def __str__(self) -> str:
+        options = [f"{k}={v}" for k, v in self.options.items() if k not in DECODER_SIZES and v != "none"]
+        return "_".join(["only", self.decoder, *options])
+
+    def build(self, dropout: float = 0.0, seed: int = 11) -> DecoderOnly:
+        torch.manual_seed(seed)
+        options = {**self.options, "dropout": dropout}
+        decoder = Factory(decoders.components[self.decoder], self.decoder, options)
+        return DecoderOnly(TARGET_VOCAB, TARGET_VOCAB, decoder=decoder)
+
+
+def stacks() -> list[Stack]:
+    """Each decoder that can do without a source, with each choice that does not speak of one."""
+    result = []
+    for name, component in sorted(decoders.components.items()):
+        if component.prefill is Decoder.prefill:
+            continue
+        no_source = {"attention": "none"} if "attention" in inspect.signature(component).parameters else {}
+        own = [
+            options
+            for options in choices(component, DECODER_SIZES)
+            if not options.keys() & {"attention", "context_input", "cross_attention"}
+        ]
+        result += [Stack(name, {**options, **no_source}) for options in own]
+    return result
+
+
 def pairs() -> list[Pair]:
     """All encoders with all decoders as they are; the other choices with the first of the other kind."""
     all_encoders = [(name, choices(c, ENCODER_SIZES)) for name, c in sorted(encoders.components.items())]
@@ -89,7 +124,7 @@ def pairs() -> list[Pair]:
     return result
 
 
-every_pair = pytest.mark.parametrize("pair", pairs(), ids=str)
+every_model = pytest.mark.parametrize("pair", [*pairs(), *stacks()], ids=str)
 
 
 @pytest.fixture
@@ -111,15 +146,15 @@ def target() -> Tensor:
 def make_batch(source: tuple[Tensor, Tensor], target: Tensor, mask: Tensor | None = None) -> Batch:
     mask = torch.ones_like(target, dtype=torch.bool) if mask is None else mask
     labels = target.roll(-1, dims=1)
-    return Batch(*source, target, mask, labels, tuple(range(len(target))), int(mask.sum()))
+    return Batch(*source, target, mask, labels, tuple(range(len(target))), int(mask.sum()), int(source[1].sum()))
 
 
-def forced(model: EncoderDecoder, source: tuple[Tensor, Tensor], target: Tensor) -> Tensor:
+def forced(model: Model, source: tuple[Tensor, Tensor], target: Tensor) -> Tensor:
     """Log-probabilities (B,T,V) under teacher forcing."""
     return model.head(model.features(make_batch(source, target))).log_softmax(dim=2)
 
 
-def loss(model: EncoderDecoder, batch: Batch) -> Tensor:
+def loss(model: Model, batch: Batch) -> Tensor:
     return nn.functional.cross_entropy(model.head(model.features(batch)).flatten(0, 1).float(), batch.labels.flatten())
 
 
@@ -127,9 +162,9 @@ def assert_close(actual: Tensor, expected: Tensor) -> None:
     torch.testing.assert_close(actual, expected, atol=1e-5, rtol=0)
 
 
-@every_pair
+@every_model
 @torch.no_grad()
-def test_step_by_step_equals_teacher_forcing(pair: Pair, source: tuple[Tensor, Tensor], target: Tensor) -> None:
+def test_step_by_step_equals_teacher_forcing(pair: Pair | Stack, source: tuple[Tensor, Tensor], target: Tensor) -> None:
     model = pair.build().eval()
     target = torch.cat((target, target[:, 1:].flip(1), target[:, 1:]), dim=1)  # longer than a cache is at first
     state: DecoderState = model.start(*source, max_length=target.size(1))
@@ -139,9 +174,11 @@ def test_step_by_step_equals_teacher_forcing(pair: Pair, source: tuple[Tensor, T
         assert_close(logits.log_softmax(dim=1), expected[:, t])
 
 
-@every_pair
+@every_model
 @torch.no_grad()
-def test_reordered_beams_equal_teacher_forcing(pair: Pair, source: tuple[Tensor, Tensor], target: Tensor) -> None:
+def test_reordered_beams_equal_teacher_forcing(
+    pair: Pair | Stack, source: tuple[Tensor, Tensor], target: Tensor
+) -> None:
     model = pair.build().eval()
     generator = torch.Generator().manual_seed(7)
     prefixes, rows = target[:, :1], torch.arange(B)
@@ -158,9 +195,9 @@ def test_reordered_beams_equal_teacher_forcing(pair: Pair, source: tuple[Tensor,
         assert_close(logits.log_softmax(dim=1), expected)
 
 
-@every_pair
+@every_model
 @torch.no_grad()
-def test_select_keeps_the_right_sources(pair: Pair, source: tuple[Tensor, Tensor], target: Tensor) -> None:
+def test_select_keeps_the_right_sources(pair: Pair | Stack, source: tuple[Tensor, Tensor], target: Tensor) -> None:
     model = pair.build().eval()
     state = model.start(*source, max_length=T)
     _, state = model.step(target[:, 0], state)
@@ -179,9 +216,9 @@ def test_select_keeps_the_right_sources(pair: Pair, source: tuple[Tensor, Tensor
     assert_close(logits.log_softmax(dim=1), forced(model, (source[0][first], source[1][first]), prefixes)[:, -1])
 
 
-@every_pair
+@every_model
 @torch.no_grad()
-def test_padding_changes_nothing(pair: Pair, source: tuple[Tensor, Tensor], target: Tensor) -> None:
+def test_padding_changes_nothing(pair: Pair | Stack, source: tuple[Tensor, Tensor], target: Tensor) -> None:
     model = pair.build().eval()
     tokens, mask = source
     expected = forced(model, source, target)
@@ -191,14 +228,15 @@ def test_padding_changes_nothing(pair: Pair, source: tuple[Tensor, Tensor], targ
     longer_mask = torch.arange(T + 2).expand(B, -1) < T
     features = model.features(make_batch((wider, wider_mask), longer, longer_mask))
     assert_close(model.head(features).log_softmax(dim=2)[:, :T], expected)
-    memory, same = model.encoder(tokens, mask), model.encoder(wider, wider_mask)
-    assert_close(same.states[:, :S][mask], memory.states[mask])
-    assert_close(same.final, memory.final)
+    if isinstance(model, EncoderDecoder):
+        memory, same = model.encoder(tokens, mask), model.encoder(wider, wider_mask)
+        assert_close(same.states[:, :S][mask], memory.states[mask])
+        assert_close(same.final, memory.final)
 
 
-@every_pair
+@every_model
 @torch.no_grad()
-def test_neighbours_change_nothing(pair: Pair, source: tuple[Tensor, Tensor], target: Tensor) -> None:
+def test_neighbours_change_nothing(pair: Pair | Stack, source: tuple[Tensor, Tensor], target: Tensor) -> None:
     model = pair.build().eval()
     expected = forced(model, source, target)
     for i, length in enumerate(LENGTHS.tolist()):
@@ -206,9 +244,9 @@ def test_neighbours_change_nothing(pair: Pair, source: tuple[Tensor, Tensor], ta
         assert_close(forced(model, alone, target[i : i + 1])[0], expected[i])
 
 
-@every_pair
+@every_model
 @torch.no_grad()
-def test_source_matters(pair: Pair, source: tuple[Tensor, Tensor], target: Tensor) -> None:
+def test_source_matters(pair: Pair | Stack, source: tuple[Tensor, Tensor], target: Tensor) -> None:
     """Each source token, the first and the last too; else the tests of padding would pass without looking."""
     model = pair.build().eval()
     expected = forced(model, source, target)
@@ -219,8 +257,8 @@ def test_source_matters(pair: Pair, source: tuple[Tensor, Tensor], target: Tenso
         assert torch.equal(difference > 1e-6, source[1][:, column])
 
 
-@every_pair
-def test_every_parameter_gets_a_gradient(pair: Pair, source: tuple[Tensor, Tensor], target: Tensor) -> None:
+@every_model
+def test_every_parameter_gets_a_gradient(pair: Pair | Stack, source: tuple[Tensor, Tensor], target: Tensor) -> None:
     model = pair.build()
     before = loss(model, make_batch(source, target))
     before.backward()
@@ -234,9 +272,9 @@ def test_every_parameter_gets_a_gradient(pair: Pair, source: tuple[Tensor, Tenso
     assert loss(model, make_batch(source, target)) < before
 
 
-@every_pair
+@every_model
 @torch.no_grad()
-def test_no_feature_sees_the_future(pair: Pair, source: tuple[Tensor, Tensor], target: Tensor) -> None:
+def test_no_feature_sees_the_future(pair: Pair | Stack, source: tuple[Tensor, Tensor], target: Tensor) -> None:
     model = pair.build().eval()
     features = model.features(make_batch(source, target))
     for t in range(T):
@@ -247,8 +285,10 @@ def test_no_feature_sees_the_future(pair: Pair, source: tuple[Tensor, Tensor], t
         assert (difference[t:] > 1e-6).all()
 
 
-@every_pair
-def test_source_without_any_token_gives_numbers(pair: Pair, source: tuple[Tensor, Tensor], target: Tensor) -> None:
+@every_model
+def test_source_without_any_token_gives_numbers(
+    pair: Pair | Stack, source: tuple[Tensor, Tensor], target: Tensor
+) -> None:
     model = pair.build()
     tokens, mask = source
     mask = mask.clone()
@@ -265,8 +305,8 @@ def test_source_without_any_token_gives_numbers(pair: Pair, source: tuple[Tensor
         assert logits.isfinite().all()
 
 
-@every_pair
-def test_bfloat16_autocast(pair: Pair, source: tuple[Tensor, Tensor], target: Tensor) -> None:
+@every_model
+def test_bfloat16_autocast(pair: Pair | Stack, source: tuple[Tensor, Tensor], target: Tensor) -> None:
     model = pair.build()
     batch = make_batch(source, target)
     exact = model.features(batch).detach()
@@ -284,27 +324,27 @@ def test_bfloat16_autocast(pair: Pair, source: tuple[Tensor, Tensor], target: Te
             torch.testing.assert_close(logits, expected, atol=0.1, rtol=0.05)
 
 
-@every_pair
+@every_model
 @torch.no_grad()
-def test_bfloat16_weights(pair: Pair, source: tuple[Tensor, Tensor], target: Tensor) -> None:
+def test_bfloat16_weights(pair: Pair | Stack, source: tuple[Tensor, Tensor], target: Tensor) -> None:
     model = pair.build().eval().bfloat16()
     assert model.features(make_batch(source, target)).dtype == torch.bfloat16
     logits, _ = model.step(target[:, 0], model.start(*source, max_length=T))
     assert logits.dtype == torch.bfloat16
 
 
-@every_pair
+@every_model
 @torch.no_grad()
-def test_dropout_only_in_training(pair: Pair, source: tuple[Tensor, Tensor], target: Tensor) -> None:
+def test_dropout_only_in_training(pair: Pair | Stack, source: tuple[Tensor, Tensor], target: Tensor) -> None:
     model, without = pair.build(dropout=0.4), pair.build()
     batch = make_batch(source, target)
     assert not torch.equal(model.features(batch), model.features(batch))
     assert_close(model.eval().features(batch), without.features(batch))
 
 
-@every_pair
+@every_model
 @torch.no_grad()
-def test_state_dict_round_trip(pair: Pair, source: tuple[Tensor, Tensor], target: Tensor) -> None:
+def test_state_dict_round_trip(pair: Pair | Stack, source: tuple[Tensor, Tensor], target: Tensor) -> None:
     model = pair.build()
     features = model.features(make_batch(source, target))
     assert list(model.state_dict()) == [name for name, _ in model.named_parameters()]
@@ -315,27 +355,30 @@ def test_state_dict_round_trip(pair: Pair, source: tuple[Tensor, Tensor], target
     assert torch.equal(other.features(make_batch(source, target)), features)
 
 
-@every_pair
-def test_builds_on_the_meta_device(pair: Pair) -> None:
+@every_model
+def test_builds_on_the_meta_device(pair: Pair | Stack) -> None:
     with torch.device("meta"):
         model = pair.build()
     assert all(tensor.is_meta for tensor in (*model.parameters(), *model.buffers()))
     assert {n: p.shape for n, p in model.named_parameters()} == {n: p.shape for n, p in pair.build().named_parameters()}
 
 
-@every_pair
-def test_weights_come_from_the_global_generator(pair: Pair) -> None:
+@every_model
+def test_weights_come_from_the_global_generator(pair: Pair | Stack) -> None:
     first, second, other = pair.build(), pair.build(), pair.build(seed=12)
     assert all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True))
     random = [(a, b) for a, b in zip(first.parameters(), other.parameters(), strict=True) if a.dim() > 1]
     assert not any(torch.equal(a, b) for a, b in random)
-    assert not first.encoder.embedding.weight[Vocab.pad].any()
-    assert not first.decoder.embedding.weight[Vocab.pad].any()
+    assert not any(
+        e.weight[Vocab.pad].any() for e in first.modules() if isinstance(e, nn.Embedding) and e.padding_idx == 0
+    )
 
 
-@every_pair
+@every_model
 @torch.no_grad()
-def test_an_earlier_state_can_be_reordered_twice(pair: Pair, source: tuple[Tensor, Tensor], target: Tensor) -> None:
+def test_an_earlier_state_can_be_reordered_twice(
+    pair: Pair | Stack, source: tuple[Tensor, Tensor], target: Tensor
+) -> None:
     """Two reorders of one state do not disturb each other."""
     model = pair.build().eval()
     state = model.start(*source, max_length=T)
@@ -346,13 +389,13 @@ def test_an_earlier_state_can_be_reordered_twice(pair: Pair, source: tuple[Tenso
     assert_close(doubled[::BEAM], logits)
 
 
-def attends(pair: Pair) -> bool:
-    return pair.decoder_options.get("attention") != "none"
+def attends(pair: Pair | Stack) -> bool:
+    return isinstance(pair, Pair) and pair.decoder_options.get("attention") != "none"
 
 
-@every_pair
+@every_model
 @torch.no_grad()
-def test_attention_weights(pair: Pair, source: tuple[Tensor, Tensor], target: Tensor) -> None:
+def test_attention_weights(pair: Pair | Stack, source: tuple[Tensor, Tensor], target: Tensor) -> None:
     model = pair.build().eval()
     weights = model.attention_weights(make_batch(source, target))
     assert (weights is not None) == attends(pair)
@@ -378,9 +421,9 @@ def test_attention_weights(pair: Pair, source: tuple[Tensor, Tensor], target: Te
         assert_close(alone[0], weights[i, :, :length])
 
 
-@every_pair
+@every_model
 @torch.no_grad()
-def test_attention_is_that_of_the_search(pair: Pair, source: tuple[Tensor, Tensor], target: Tensor) -> None:
+def test_attention_is_that_of_the_search(pair: Pair | Stack, source: tuple[Tensor, Tensor], target: Tensor) -> None:
     """Layer by layer; and to look at it changes no bit of what the model says."""
     model = pair.build().eval()
     batch = make_batch(source, target)
@@ -399,9 +442,11 @@ def test_attention_is_that_of_the_search(pair: Pair, source: tuple[Tensor, Tenso
         assert_close(stepped, forced_layer)
 
 
-@every_pair
+@every_model
 @torch.no_grad()
-def test_attention_to_a_source_without_any_token(pair: Pair, source: tuple[Tensor, Tensor], target: Tensor) -> None:
+def test_attention_to_a_source_without_any_token(
+    pair: Pair | Stack, source: tuple[Tensor, Tensor], target: Tensor
+) -> None:
     mask = source[1].clone()
     mask[1] = False
     weights = pair.build().eval().attention_weights(make_batch((source[0], mask), target))

@@ -72,6 +72,8 @@ class ConvolutionalDecoder(Decoder):
         dropout: Probability = 0.0,
     ) -> None:
         super().__init__()
+        if not memory_dim:
+            raise ValueError("every layer attends to the source, which a decoder-only model does not have")
         width = channels or d_model
         self.past_shape = (num_layers, width, kernel_size - 1)
         # scaled, since weights that the head may share have to start smaller

@@ -87,7 +87,7 @@ class RecurrentDecoder(Decoder):
     The context is what attention finds for the top layer's new state; with `context_input`, for its state before the
     step, which reads it then (Bahdanau et al., 2015). Without attention it is, with `context_input`, the encoder's
     summary of the source (Cho et al., 2014), and else there is none: the source is in the first state only, which
-    comes from that summary in any case (Sutskever et al., 2014).
+    comes from that summary in any case (Sutskever et al., 2014). A decoder without a source starts from zeros.
     """
 
     def __init__(
@@ -109,6 +109,10 @@ class RecurrentDecoder(Decoder):
     ) -> None:
         super().__init__()
         embedding_dim = embedding_dim or d_model
+        if not memory_dim and (attention != "none" or context_input):
+            raise ValueError(
+                "a decoder-only model has no source to attend to: set attention=none and context_input=false"
+            )
         context_dim = context_width(attention, d_model, memory_dim) if attention != "none" or context_input else 0
         feature_dim = d_model // 2 if readout == "maxout" else d_model
         input_dim = embedding_dim + context_dim * context_input + feature_dim * input_feeding
@@ -117,7 +121,7 @@ class RecurrentDecoder(Decoder):
         self.input_feeding = input_feeding
         self.embedding = TokenEmbedding(len(vocab), embedding_dim, vocab.pad)
         self.dropout = nn.Dropout(dropout)
-        self.bridge = Linear(memory_dim, num_states(cell) * num_layers * d_model)
+        self.bridge = Linear(memory_dim, num_states(cell) * num_layers * d_model) if memory_dim else None
         self.recurrence = RecurrentStack(cell, input_dim, d_model, num_layers, dropout, residual)
         self.attention = make_source_attention(attention, d_model, memory_dim, num_heads)
         self.readout = (
@@ -144,7 +148,11 @@ class RecurrentDecoder(Decoder):
 
     def start(self, memory: Memory, max_length: int) -> RecurrentDecoderState:
         stack = self.recurrence
-        first: Tensor = self.bridge(memory.final).tanh()
+        if self.bridge is None:
+            width = stack.num_states * stack.num_layers * stack.hidden_dim
+            first = self.embedding.weight.new_zeros(memory.final.size(0), width)
+        else:
+            first = self.bridge(memory.final).tanh()
         first = first.view(first.size(0), stack.num_states * stack.num_layers, -1)  # for an LSTM (B,2LD) -> (B,2L,D)
         fed = first.new_zeros(first.size(0), self.feature_dim) if self.input_feeding else None
         keys = None if self.attention is None else self.attention.keys(memory.states)
@@ -156,6 +164,19 @@ class RecurrentDecoder(Decoder):
         features, state = self._read(self.dropout(self.embedding(tokens[:, None])), state)
         logits: Tensor = self.head(features.squeeze(1))
         return logits, state
+
+    def prefill(self, tokens: Tensor, mask: Tensor, max_length: int) -> RecurrentDecoderState:
+        """tokens (B,S), mask (B,S). A row that has ended keeps its state while longer ones go on."""
+        state = self.start(Memory.empty(tokens), max_length)
+        for column, real in zip(tokens.unbind(1), mask.unbind(1), strict=True):
+            after = self._read(self.dropout(self.embedding(column[:, None])), state)[1]
+            pairs = zip(after.cell, state.cell, strict=True)
+            cell = tuple(torch.where(real[:, None, None], new, old) for new, old in pairs)  # (B,L,D)
+            fed = state.fed
+            if fed is not None and after.fed is not None:
+                fed = torch.where(real[:, None], after.fed, fed)
+            state = replace(state, cell=cell, fed=fed)
+        return state
 
     def _read(self, x: Tensor, state: RecurrentDecoderState) -> tuple[Tensor, RecurrentDecoderState]:
         """Embeddings x (N,T,E) -> features (N,T,F) and the state after them.

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from math import sqrt
 from typing import cast
 
+import torch
 from torch import Tensor, nn
 
 from seq2seq.models.base import Decoder, DecoderState, Memory, decoders
@@ -17,7 +18,7 @@ from seq2seq.nn.attention import KeyValueCache, attendable, is_identity
 from seq2seq.nn.embedding import TokenEmbedding
 from seq2seq.nn.linear import Linear
 from seq2seq.nn.normalization import NormType
-from seq2seq.nn.positions import Positions, make_attention_positions, make_positions
+from seq2seq.nn.positions import Positions, attention_dtype, make_attention_positions, make_positions
 from seq2seq.nn.transformer import Activation, CrossAttentionOrder, LayerOptions, Norm, TransformerDecoderLayer
 from seq2seq.registry import NonNegativeInt, PositiveInt, Probability
 from seq2seq.text.vocab import Vocab
@@ -25,7 +26,10 @@ from seq2seq.text.vocab import Vocab
 
 @dataclass(frozen=True)
 class TransformerDecoderState(DecoderState):
-    """cache: per hypothesis. memory: for each layer the keys and values of the sources, (B,2G,S,K); mask (B,1,1,S)."""
+    """cache: per hypothesis. memory: for each layer the keys and values of the sources, (B,2G,S,K); mask (B,1,1,S).
+
+    Without a source these are of the prompts, padded at the left.
+    """
 
     cache: KeyValueCache
     memory: tuple[Tensor, ...]
@@ -45,6 +49,8 @@ class TransformerDecoderState(DecoderState):
 @decoders.register("transformer")
 class TransformerDecoder(Decoder):
     """A stack of layers of causal self-attention and attention to the memory (Vaswani et al., 2017).
+
+    Without a source, a stack of causal self-attention alone (Radford et al., 2018).
 
     Options:
         d_model: width of the embeddings and of every layer; may differ from the encoder's
@@ -88,6 +94,8 @@ class TransformerDecoder(Decoder):
         layer_drop: Probability = 0.0,
     ) -> None:
         super().__init__()
+        if not memory_dim and cross_attention == "parallel":
+            raise ValueError("cross_attention=parallel needs a source; a decoder-only model has none")
         options = LayerOptions(
             d_model=d_model,
             num_heads=num_heads,
@@ -102,6 +110,7 @@ class TransformerDecoder(Decoder):
             activation_dropout=activation_dropout,
             layer_drop=layer_drop,
         )
+        self.has_source = memory_dim > 0
         self.embedding = TokenEmbedding(len(vocab), d_model, vocab.pad, scale=sqrt(d_model))
         self.positions = make_positions(positions, d_model, max_positions)
         self.attention_positions = make_attention_positions(positions, d_model, num_heads, causal=True)
@@ -119,25 +128,62 @@ class TransformerDecoder(Decoder):
         """
         x = self.dropout(self.positions(self.embedding(tokens)))
         bias, rotation = self.attention_positions.bias(x), self.attention_positions.rotation(x)
-        memory_mask = attendable(memory.mask)
+        memory_mask = attendable(memory.mask) if self.has_source else None
         for layer, heads in zip(self.layers, self._memory_heads(memory), strict=True):
             x = layer(x, heads, memory_mask, bias=bias, rotation=rotation)
         features: Tensor = self.norm(x)
         return features
 
     def start(self, memory: Memory, max_length: int) -> TransformerDecoderState:
-        heads = self._memory_heads(memory)
+        if not self.has_source:
+            rows = memory.mask.size(0)
+            nothing = torch.zeros(rows, 0, dtype=torch.long, device=memory.mask.device)
+            return self.prefill(nothing, nothing.bool(), max_length)
+        heads = tuple(of_layer for of_layer in self._memory_heads(memory) if of_layer is not None)
         cache = KeyValueCache.empty(len(heads), like=heads[0], capacity=min(max_length, 16))
         return TransformerDecoderState(cache, heads, attendable(memory.mask))
+
+    def prefill(self, tokens: Tensor, mask: Tensor, max_length: int) -> TransformerDecoderState:
+        """tokens (B,S) with mask (B,S), padded at the right -> a state whose prompts are padded at the left.
+
+        So the next token is for all rows in the column after the prompt, as far from each of its tokens as it was in
+        training; only positions that are added to embeddings have to know the padding.
+        """
+        shift = (~mask).sum(dim=1)  # (B,)
+        places = torch.arange(mask.size(1), device=mask.device) - shift[:, None]  # (B,S)
+        tokens, mask = tokens.gather(1, places.clamp(min=0)), places >= 0
+        x = self.embedding(tokens)
+        attention = cast(TransformerDecoderLayer, self.layers[0]).attention
+        shape = (x.size(0), 2 * attention.num_kv_heads, 0, attention.head_dim)
+        like = x.new_empty(shape, dtype=attention_dtype(x))
+        prompts = KeyValueCache.empty(len(self.layers), like, capacity=mask.size(1)).buffers
+        if mask.size(1):
+            self._read_prompts(x, mask, shift, prompts)
+        cache = KeyValueCache.empty(len(self.layers), like, capacity=min(max_length, 16))
+        return TransformerDecoderState(cache, prompts, mask[:, None, None, :])
+
+    def _read_prompts(self, x: Tensor, mask: Tensor, padding: Tensor, buffers: tuple[Tensor, ...]) -> None:
+        """Embeddings (B,S,D), `padding` (B,) columns of them at the left, mask (B,S) -> buffers (B,2G,S,K), one a layer."""
+        x = self.dropout(self.positions(x, padding=padding))
+        bias, rotation = self.attention_positions.bias(x), self.attention_positions.rotation(x)
+        visible = mask[:, None, None, :].expand(-1, 1, mask.size(1), -1).tril()  # (B,1,S,S)
+        visible = visible | torch.eye(mask.size(1), dtype=torch.bool, device=mask.device)  # padding sees itself
+        seen = visible if bias is None else bias.masked_fill(~visible, float("-inf"))
+        for layer, buffer in zip(self.layers, buffers, strict=True):
+            x = layer(x, None, None, past=buffer, bias=seen, rotation=rotation)
 
     def step(self, tokens: Tensor, state: DecoderState) -> tuple[Tensor, TransformerDecoderState]:
         """tokens (N,) -> logits (N,V)."""
         assert isinstance(state, TransformerDecoderState)
-        position = state.cache.length
+        position = start = state.cache.length
         cache = state.cache.longer()
-        x = self.positions(self.embedding(tokens[:, None]), start=position)  # (N,1,D)
+        padding = None
+        if not self.has_source:
+            start += state.mask.size(3)
+            padding = (~state.mask).sum(dim=(1, 2, 3)).repeat_interleave(tokens.size(0) // state.mask.size(0))
+        x = self.positions(self.embedding(tokens[:, None]), start, padding)  # (N,1,D)
         x = self.dropout(x)
-        bias, rotation = self.attention_positions.bias(x, position), self.attention_positions.rotation(x, position)
+        bias, rotation = self.attention_positions.bias(x, start), self.attention_positions.rotation(x, start)
         for layer, heads, past in zip(self.layers, state.memory, cache.buffers, strict=True):
             x = layer(x, heads, state.mask, past, position, bias, rotation)
         logits: Tensor = self.head(self.norm(x).squeeze(1))
@@ -148,7 +194,7 @@ class TransformerDecoder(Decoder):
         layers = self._attention_layers(tokens, mask, memory)
         return layers[max(len(layers) - 2, 0)] if layers else None
 
-    def _memory_heads(self, memory: Memory) -> tuple[Tensor, ...]:
-        """For each layer the heads of keys and values of the memory (B,2G,S,K)."""
-        layers = cast(list[TransformerDecoderLayer], self.layers)
-        return tuple(layer.cross_attention.heads(memory.states) for layer in layers)
+    def _memory_heads(self, memory: Memory) -> tuple[Tensor | None, ...]:
+        """For each layer the heads of keys and values of the memory (B,2G,S,K), or None without a source."""
+        attentions = [cast(TransformerDecoderLayer, layer).cross_attention for layer in self.layers]
+        return tuple(None if attention is None else attention.heads(memory.states) for attention in attentions)

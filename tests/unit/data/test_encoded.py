@@ -51,8 +51,8 @@ def test_ids_numbers_and_counts(monkeypatch: pytest.MonkeyPatch, chunk: int) -> 
     heard: list[int] = []
     corpus = encode_source(PAIRS, Numbers(), Numbers(100), max_length=3, progress=heard.append)
     assert len(corpus) == 2
-    assert [corpus.source(i).tolist() for i in range(2)] == [[1, 2], [5]]
-    assert [corpus.target(i).tolist() for i in range(2)] == [[107], [113, 114, 115]]
+    assert [corpus.sources[i].tolist() for i in range(2)] == [[1, 2], [5]]
+    assert [corpus.targets[i].tolist() for i in range(2)] == [[107], [113, 114, 115]]
     assert corpus.numbers.tolist() == [0, 4]
     assert corpus.source_lengths.tolist() == [2, 1]
     assert corpus.target_lengths.tolist() == [1, 3]
@@ -64,7 +64,7 @@ def test_ids_numbers_and_counts(monkeypatch: pytest.MonkeyPatch, chunk: int) -> 
 def test_ids_are_views_of_32_bits() -> None:
     corpus = encode_source(PAIRS, Numbers(), Numbers(), max_length=None)
     assert len(corpus) == 3
-    for row in (corpus.source(1), corpus.target(1)):
+    for row in (corpus.sources[1], corpus.targets[1]):
         assert row.dtype == np.int32
         assert row.base is not None
     assert corpus.sources.offsets.dtype == np.int64

@@ -37,7 +37,7 @@ def random_copies(generator: torch.Generator) -> Batch:
             TransformerEncoder,
             TransformerDecoder,
             {"num_layers": 2, "num_heads": 2, "d_ff": 64, "norm": "pre"},
-            400,
+            300,
             5e-3,
         ),
     ],

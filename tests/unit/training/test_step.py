@@ -19,7 +19,7 @@ SIZE = 11
 def batch_of(make_corpus) -> Callable[[Sequence[int]], Batch]:
     corpus = make_corpus(SIZE)
     return lambda examples: make_batch(
-        [corpus.source(i) for i in examples], [corpus.target(i) for i in examples], examples
+        [corpus.sources[i] for i in examples], [corpus.targets[i] for i in examples], examples
     )
 
 
@@ -62,10 +62,10 @@ def test_the_loss_is_summed_over_the_label_tokens(
     for batch in micro_batches:
         log_probabilities = model.head(model.features(batch)).log_softmax(dim=-1)
         for row, example in enumerate(batch.numbers):
-            for place, token in enumerate([*corpus.target(example), 3]):
+            for place, token in enumerate([*corpus.targets[example], 3]):
                 expected -= log_probabilities[row, place, token].item()
     assert result.loss.item() == pytest.approx(expected, rel=1e-5)
-    assert result.num_tokens == sum(len(corpus.target(i)) + 1 for i in (3, 1, 8, 2, 5))
+    assert result.num_tokens == sum(len(corpus.targets[i]) + 1 for i in (3, 1, 8, 2, 5))
     assert not result.loss.requires_grad
 
 

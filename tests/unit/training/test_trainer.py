@@ -88,7 +88,10 @@ def make(tmp_path: Path, make_model, make_corpus) -> Make:
         settings = TrainerOptions(**{**defaults, **options})
         model = make_model(family, dropout=0.3)
         store = CheckpointStore(
-            tmp_path / folder, metric=settings.metric, keep_last=settings.keep_last, keep_best=settings.keep_best
+            tmp_path / folder,
+            metric=settings.metric or "bleu",
+            keep_last=settings.keep_last,
+            keep_best=settings.keep_best,
         )
         trainer = Trainer(
             model=model,
