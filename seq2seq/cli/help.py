@@ -66,6 +66,10 @@ keys
   run=DIR              the run directory
   input=FILE           default: stdin (line by line where a person types)
   output=FILE          default: stdout
+  attention=FILE       also writes where each translation comes from, a line for each: 0-0 1-2 ...,
+                       the source word (what whitespace divides, from 0) that each target word
+                       read most of; weights of a word's tokens are summed in the source, averaged
+                       in the target; FILE.jsonl: {"source": tokens, "target": tokens, "weights"}
   checkpoint=WHICH     best (the default), last, average, or a path
   search.beam_size=N  search.length_penalty=X  search.max_length=N
   search.nbest=N       up to N lines for each: number from 0 ||| translation ||| score

@@ -7,7 +7,7 @@ import queue
 import stat
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,9 +19,11 @@ from seq2seq.errors import ConfigError, DataError, Problem
 from seq2seq.registry import PositiveInt
 
 if TYPE_CHECKING:
-    from seq2seq.search.translator import Translation
+    from seq2seq.search.translator import Translation, Translator
 
 CHUNK = 8192  # lines that are sorted by length together
+MAPS = 512  # translations whose attention is in memory together
+JSON_LINES = (".json", ".jsonl")
 PATIENCE = 0.1  # seconds without a new line after which the lines so far are translated
 
 
@@ -32,6 +34,7 @@ class TranslateOptions:
     run: str
     input: str | None = None
     output: str | None = None
+    attention: str | None = None
     checkpoint: str = "best"
     max_tokens: PositiveInt = 8192
     device: str = "auto"
@@ -48,13 +51,15 @@ def main() -> None:
 def translate(tree: dict[str, Any], command: list[str]) -> None:
     from seq2seq.binding import bind
     from seq2seq.pipeline import load_run
+    from seq2seq.search.alignment import attends
     from seq2seq.training.console import progress_bar, setup_logging
 
     options = bind(TranslateOptions, tree)
     setup_logging(None)
     with ExitStack() as stack:
         lines, following = _open_input(options.input, stack)  # before the model is loaded: a pipe fills meanwhile
-        output = _open_output(options, stack)
+        output = sys.stdout.buffer if options.output is None else _open_new("output", options, stack)
+        attention = None if options.attention is None else _open_new("attention", options, stack)
         changes = {key: tree[key] for key in ("search", "plugins") if tree.get(key)}
         loaded = load_run(
             Path(options.run).expanduser(),
@@ -63,9 +68,12 @@ def translate(tree: dict[str, Any], command: list[str]) -> None:
             device=options.device,
             precision=options.precision,
         )
-        if options.output is not None and stat.S_ISREG(os.fstat(output.fileno()).st_mode):
-            output.truncate(0)  # only now: a fault up to here leaves an earlier output as it was
         translator = loaded.translator(options.max_tokens)
+        if attention is not None and not attends(translator):
+            raise ConfigError(Problem("attention", "the run's decoder does not attend to the source: nothing to write"))
+        for file in (output if options.output is not None else None, attention):
+            if file is not None and stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                file.truncate(0)  # only now: a fault up to here leaves an earlier output as it was
         nbest = loaded.config.search.options.get("nbest", 1) > 1
         # A bar would be drawn between the translations, or between what a person types.
         typing = options.input is None and sys.stdin.isatty()
@@ -74,17 +82,38 @@ def translate(tree: dict[str, Any], command: list[str]) -> None:
         done = 0
         for chunk in chunks(lines, CHUNK, following):
             found = translator.translate(chunk, first_line=done + 1, on_done=advance)
+            found = found if nbest else [best_first[:1] for best_first in found]
             text = "".join(_format(number, best_first, nbest) for number, best_first in enumerate(found, start=done))
-            try:
-                output.write(text.encode())
-                output.flush()
-            except BrokenPipeError:
-                raise
-            except OSError as error:
-                where = options.output or "standard output"
-                os.dup2(os.open(os.devnull, os.O_WRONLY), output.fileno())  # what is buffered would fail again at exit
-                raise DataError(f"{where}: cannot be written ({error.strerror}) after {done:,} lines") from error
+            _write(output, options.output or "standard output", text, done)
+            if attention is not None and options.attention is not None:
+                for text in _alignments(translator, chunk, found, Path(options.attention).suffix in JSON_LINES):
+                    _write(attention, options.attention, text, done)
             done += len(chunk)
+
+
+def _write(file: IO[bytes] | BinaryIO, name: str, text: str, done: int) -> None:
+    """done: the lines whose output is whole."""
+    try:
+        file.write(text.encode())
+        file.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), file.fileno())  # what is buffered would fail again at exit
+        raise DataError(f"{name}: cannot be written ({error.strerror}) after {done:,} lines") from error
+
+
+def _alignments(
+    translator: Translator, lines: Sequence[str], found: Sequence[Sequence[Translation]], json: bool
+) -> Iterator[str]:
+    """One line for each translation, some lines at a time."""
+    from seq2seq.search.alignment import attention_maps
+
+    pairs = [(line, translation) for line, best_first in zip(lines, found, strict=True) for translation in best_first]
+    for start in range(0, len(pairs), MAPS):
+        sources, translations = zip(*pairs[start : start + MAPS], strict=True)
+        maps = attention_maps(translator, sources, translations) or []
+        yield "".join(f"{one.json() if json else one.pharaoh()}\n" for one in maps)
 
 
 def _format(number: int, translations: list[Translation], nbest: bool) -> str:
@@ -105,21 +134,27 @@ def _open_input(name: str | None, stack: ExitStack) -> tuple[Iterator[str], bool
     return read_lines(path), stat.S_ISFIFO(path.stat().st_mode)
 
 
-def _open_output(options: TranslateOptions, stack: ExitStack) -> IO[bytes] | BinaryIO:
-    if options.output is None:
-        return sys.stdout.buffer
-    output = Path(options.output).expanduser()
-    is_new = not output.exists()
-    read = os.fstat(sys.stdin.fileno()) if options.input is None else Path(options.input).expanduser().stat()
-    if not is_new and stat.S_ISREG(read.st_mode) and os.path.samestat(read, output.stat()):
-        raise ConfigError(Problem("output", f"{output} is the input; name another file"))
+def _open_new(key: str, options: TranslateOptions, stack: ExitStack) -> IO[bytes]:
+    """The file that this key names, checked against those before it."""
+    path = Path(getattr(options, key)).expanduser()
+    is_new = not path.exists()
+    others = {"input": os.fstat(sys.stdin.fileno()) if options.input is None else _stat(options.input)}
+    if key != "output" and options.output is not None:
+        others["output"] = _stat(options.output)
+    for what, other in others.items():
+        if not is_new and stat.S_ISREG(other.st_mode) and os.path.samestat(other, path.stat()):
+            raise ConfigError(Problem(key, f"{path} is the {what}; name another file"))
     try:
-        file = stack.enter_context(output.open("ab"))
+        file = stack.enter_context(path.open("ab"))
     except OSError as error:
-        raise ConfigError(Problem("output", f"{output}: cannot be written ({error.strerror})")) from error
+        raise ConfigError(Problem(key, f"{path}: cannot be written ({error.strerror})")) from error
     if is_new:  # a fault before the first line leaves no empty file
-        stack.push(lambda kind, *_: output.unlink() if kind and not output.stat().st_size else None)
+        stack.push(lambda kind, *_: path.unlink() if kind and not path.stat().st_size else None)
     return file
+
+
+def _stat(name: str) -> os.stat_result:
+    return Path(name).expanduser().stat()
 
 
 def chunks(lines: Iterator[str], size: int, following: bool) -> Iterator[list[str]]:

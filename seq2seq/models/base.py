@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from seq2seq.data.batch import Batch
+from seq2seq.nn.recording import recording
 from seq2seq.registry import Family
 
 
@@ -91,6 +92,22 @@ class Decoder(nn.Module, ABC):
         """
         raise NotImplementedError
 
+    def attention_weights(self, tokens: Tensor, mask: Tensor, memory: Memory) -> Tensor | None:
+        """Where in the source each feature of `forward` comes from: weights (B,T,S); None where it does not attend.
+
+        They are 0 at padding and sum to 1 over a source's real tokens. Here the mean over all layers of nn/ that attend
+        to the source; a decoder whose layers differ in what they tell overrides this.
+        """
+        layers = self._attention_layers(tokens, mask, memory)
+        return torch.stack(layers).mean(dim=0) if layers else None
+
+    def _attention_layers(self, tokens: Tensor, mask: Tensor, memory: Memory) -> list[Tensor]:
+        """The weights (B,T,S) of each layer; what reads the memory in another form is left out."""
+        with recording(self) as layers:
+            self(tokens, mask, memory)
+        shape = (*tokens.shape, memory.mask.size(1))
+        return [weights.float() * memory.mask[:, None] for weights in layers if weights.shape == shape]
+
 
 class Model(nn.Module, ABC):
     """All that training and search see. Constructed as `Model(source_vocab, target_vocab, *, options)`.
@@ -120,6 +137,10 @@ class Model(nn.Module, ABC):
     @abstractmethod
     def step(self, tokens: Tensor, state: DecoderState) -> tuple[Tensor, DecoderState]:
         """As Decoder.step."""
+
+    def attention_weights(self, batch: Batch) -> Tensor | None:
+        """As Decoder.attention_weights, (B,T,S): of what batch.labels says on what batch.source holds."""
+        return None
 
 
 encoders: Family[Encoder] = Family("model/encoder", Encoder)

@@ -71,3 +71,7 @@ class EncoderDecoder(Model):
 
     def step(self, tokens: Tensor, state: DecoderState) -> tuple[Tensor, DecoderState]:
         return self.decoder.step(tokens, state)
+
+    def attention_weights(self, batch: Batch) -> Tensor | None:
+        memory = self.encoder(batch.source, batch.source_mask)
+        return self.decoder.attention_weights(batch.target, batch.target_mask, memory)

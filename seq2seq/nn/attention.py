@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from seq2seq.nn.linear import Linear
 from seq2seq.nn.normalization import RMSNorm
 from seq2seq.nn.positions import rotate
+from seq2seq.nn.recording import SourceReader, mean_weights
 
 
 def attendable(mask: Tensor) -> Tensor:
@@ -179,7 +180,7 @@ class SelfAttention(nn.Module):
         return output
 
 
-class CrossAttention(nn.Module):
+class CrossAttention(SourceReader):
     """Multi-head scaled dot-product attention to a memory, whose width may be another one."""
 
     def __init__(
@@ -220,6 +221,8 @@ class CrossAttention(nn.Module):
             query = self.norms.query(query)
         key, value = memory.chunk(2, dim=1)
         heads = attend(query, key, value, mask, self.dropout * self.training)
+        if self.record is not None:
+            self.record.append(mean_weights(query, key, mask, self.head_dim**-0.5))
         output: Tensor = self.out(join_heads(heads).view(x.shape))  # (B,beam*T,D) -> (N,T,D)
         return output
 

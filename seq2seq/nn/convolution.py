@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 
 from seq2seq.nn.attention import attendable
+from seq2seq.nn.recording import SourceReader, mean_weights
 
 # The standard deviation of the embeddings at the start (Gehring et al., 2017, section 3.5), and so of all vectors
 # inside. The layers of other families keep theirs near 1, and a memory is between families: vectors are divided by this
@@ -96,7 +97,7 @@ class AttendedSource:
         return AttendedSource(*(x.index_select(0, sources) for x in (self.keys, self.values, self.mask)))
 
 
-class ConvolutionalAttention(nn.Module):
+class ConvolutionalAttention(SourceReader):
     """Attention by dot product; the queries also know the last target token (section 3.3)."""
 
     def __init__(self, channels: int, d_model: int, memory_dim: int, weight_norm: bool = False) -> None:
@@ -112,6 +113,8 @@ class ConvolutionalAttention(nn.Module):
         queries = scaled_sum(self.query(x), target)
         queries = queries.view(source.keys.size(0), 1, -1, queries.size(2))  # (N,T,D) -> (B,1,beam*T,D)
         contexts = F.scaled_dot_product_attention(queries, source.keys, source.values, source.mask, scale=1.0)
+        if self.record is not None:
+            self.record.append(mean_weights(queries, source.keys, source.mask, scale=1.0))
         return scaled_sum(x, self.out(contexts.reshape(*x.shape[:2], -1)))  # (B,1,beam*T,M) -> (N,T,M)
 
 

@@ -11,12 +11,13 @@ from torch import Tensor, nn
 
 from seq2seq.nn.attention import CrossAttention, attendable
 from seq2seq.nn.linear import Linear
+from seq2seq.nn.recording import SourceReader
 
 LuongScore = Literal["dot", "general", "concat"]
 SourceAttentionKind = Literal["none", "additive", "dot", "general", "concat", "multi_head"]
 
 
-class SourceAttention(nn.Module, ABC):
+class SourceAttention(SourceReader, ABC):
     """Queries and the source's states to contexts, as wide as `context_width` says."""
 
     @abstractmethod
@@ -26,6 +27,17 @@ class SourceAttention(nn.Module, ABC):
     @abstractmethod
     def forward(self, query: Tensor, keys: Tensor, states: Tensor, mask: Tensor) -> Tensor:
         """query (B,T,D), keys from `keys`, states (B,S,memory_dim), mask (B,S) -> contexts (B,T,C)."""
+
+    def _average(self, scores: Tensor, states: Tensor, mask: Tensor) -> Tensor:
+        """scores (B,T,S), states (B,S,C), mask (B,S) -> (B,T,C), weighted by the softmax of the scores of real tokens.
+
+        Zero for a row without any real token.
+        """
+        masked = ~mask[:, None]  # (B,1,S)
+        weights = scores.masked_fill(masked, torch.finfo(scores.dtype).min).softmax(dim=2).masked_fill(masked, 0.0)
+        if self.record is not None:
+            self.record.append(weights)
+        return weights @ states
 
 
 class LuongAttention(SourceAttention):
@@ -56,8 +68,8 @@ class LuongAttention(SourceAttention):
         The context of a row without any real token is zero.
         """
         if self.query is None or self.score is None:
-            return average(query @ keys.transpose(1, 2), states, mask)
-        return average(additive_scores(self.query(query), keys, self.score), states, mask)
+            return self._average(query @ keys.transpose(1, 2), states, mask)
+        return self._average(additive_scores(self.query(query), keys, self.score), states, mask)
 
 
 class AdditiveAttention(SourceAttention):
@@ -82,7 +94,7 @@ class AdditiveAttention(SourceAttention):
 
         The context of a row without any real token is zero.
         """
-        return average(additive_scores(self.query(query), keys, self.score), states, mask)
+        return self._average(additive_scores(self.query(query), keys, self.score), states, mask)
 
 
 class MultiHeadAttention(SourceAttention):
@@ -122,13 +134,3 @@ def additive_scores(query: Tensor, keys: Tensor, score: nn.Linear) -> Tensor:
     """query (B,T,D), keys (B,S,D) -> (B,T,S)."""
     scores: Tensor = score((query[:, :, None] + keys[:, None]).tanh())  # (B,T,S,1)
     return scores.squeeze(3)
-
-
-def average(scores: Tensor, states: Tensor, mask: Tensor) -> Tensor:
-    """scores (B,T,S), states (B,S,C), mask (B,S) -> (B,T,C), weighted by the softmax of the scores of real tokens.
-
-    Zero for a row without any real token.
-    """
-    masked = ~mask[:, None]  # (B,1,S)
-    weights = scores.masked_fill(masked, torch.finfo(scores.dtype).min).softmax(dim=2).masked_fill(masked, 0.0)
-    return weights @ states

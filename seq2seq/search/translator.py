@@ -6,7 +6,7 @@ import logging
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -31,10 +31,14 @@ class Interrupted(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Translation:
-    """score: what the search ranked it by; for a line that was cut into parts, the sum of theirs."""
+    """score: what the search ranked it by; for a line that was cut into parts, the sum of theirs.
+
+    parts: the ids of source and target of each part, without eos; none where the line has no text.
+    """
 
     text: str
     score: float
+    parts: tuple[tuple[Sequence[int], Sequence[int]], ...] = field(default=(), compare=False, repr=False)
 
 
 class Translator:
@@ -89,11 +93,12 @@ class Translator:
         if on_done is not None and 0 in missing:
             on_done(missing.count(0))
         with evaluating(self.model), torch.inference_mode(), self.precision_context():
-            for batch in self._batches(sources):
+            for batch in self.batches(sources):
                 if should_stop is not None and should_stop():
                     raise Interrupted
                 for place, hypotheses in zip(batch, self._search([sources[p] for p in batch]), strict=True):
-                    found[place] = [Translation(self._text(h), h.score) for h in hypotheses]
+                    source = sources[place]
+                    found[place] = [Translation(self._text(h), h.score, ((source, h.tokens),)) for h in hypotheses]
                     missing[line_numbers[place]] -= 1
                 ready = len({line_numbers[place] for place in batch if missing[line_numbers[place]] == 0})
                 if on_done is not None and ready:
@@ -130,8 +135,8 @@ class Translator:
         place = cutting_place(text)
         return self._cut(text[:place].rstrip()) + self._cut(text[place:].lstrip())
 
-    def _batches(self, sources: Sequence[Sequence[int]]) -> Iterator[list[int]]:
-        """Places in `sources`, the longest first: what does not fit into memory fails at once."""
+    def batches(self, sources: Sequence[Sequence[int]]) -> Iterator[list[int]]:
+        """Places in `sources`, under the budget, the longest first: what does not fit into memory fails at once."""
         batch: list[int] = []
         for place in sorted(range(len(sources)), key=lambda place: -len(sources[place])):
             longest = len(sources[batch[0] if batch else place]) + 1
@@ -179,4 +184,7 @@ def join(parts: Sequence[Sequence[Translation]]) -> list[Translation]:
     if not parts:
         return [Translation("", 0.0)]
     together = zip(*parts, strict=False)  # parts may have found unequal numbers
-    return [Translation(" ".join(t.text for t in nth), sum(t.score for t in nth)) for nth in together]
+    return [
+        Translation(" ".join(t.text for t in nth), sum(t.score for t in nth), sum((t.parts for t in nth), ()))
+        for nth in together
+    ]

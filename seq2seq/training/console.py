@@ -14,6 +14,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from seq2seq.search.alignment import AttentionMap
 from seq2seq.training.reporters import Option, Reporter, Sample
 
 log = logging.getLogger(__name__)
@@ -165,6 +166,9 @@ class ConsoleReporter(Reporter):
         for source, reference, hypothesis in rows:
             text = f"  source:     {source}\n  reference:  {reference}\n  hypothesis: {hypothesis}"
             log.info("sample at step %s\n%s", f"{step:,}", text, extra=IN_FILE_ONLY)
+
+    def attention(self, step: int, maps: Sequence[AttentionMap]) -> None:
+        """Left out: TensorBoard shows it."""
 
     def finish(self, options: Mapping[str, Option], values: Mapping[str, float]) -> None:
         """Left out: the command itself tells how it ended."""

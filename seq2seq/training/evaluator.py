@@ -13,7 +13,8 @@ from seq2seq.data.encoded import EncodedCorpus
 from seq2seq.data.loader import ordered_batches
 from seq2seq.metrics.scores import corpus_scores
 from seq2seq.models.base import Model
-from seq2seq.search.translator import Interrupted, Translator, evaluating
+from seq2seq.search.alignment import AttentionMap, attention_maps
+from seq2seq.search.translator import Interrupted, Translation, Translator, evaluating
 from seq2seq.training.loss import CrossEntropy
 
 
@@ -58,7 +59,7 @@ class Validator:
     device: torch.device
     autocast: Callable[[], AbstractContextManager[object]]
 
-    def __call__(self, should_stop: Callable[[], bool]) -> tuple[dict[str, float], list[str]]:
+    def __call__(self, should_stop: Callable[[], bool]) -> tuple[dict[str, float], list[Translation]]:
         """The metrics by name, and the translations. Raises Interrupted where should_stop becomes true."""
         loss = mean_loss(
             self.model,
@@ -69,15 +70,20 @@ class Validator:
             should_stop=should_stop,
         )
         found = self.translator.translate([example.source for example in self.examples], should_stop=should_stop)
-        hypotheses = [translations[0].text for translations in found]
+        best = [translations[0] for translations in found]
         metrics = {"loss": loss, "perplexity": float(torch.tensor(loss, dtype=torch.float64).exp())}
         if self.corpus.sources is None:
-            return metrics, hypotheses
+            return metrics, best
         scores = corpus_scores(
-            hypotheses,
+            [translation.text for translation in best],
             [example.target for example in self.examples],
             target_language=self.target_language,
             confidence=False,
             metrics=("bleu", "chrf"),
         )
-        return metrics | {k: s.score for k, s in scores.items()}, hypotheses
+        return metrics | {k: s.score for k, s in scores.items()}, best
+
+    def attention_maps(self, translations: Sequence[Translation]) -> list[AttentionMap]:
+        """Of the translations of the first examples; none where the model has no attention to the source."""
+        lines = [example.source for example in self.examples[: len(translations)]]
+        return attention_maps(self.translator, lines, translations) or []

@@ -31,7 +31,7 @@ class TrainerOptions:
         average_of: whether those are the last or the best
         validation_beam_size: beam of the validation's translations; 1 = greedy, the fastest
         validation_examples: pairs of the validation split that are used; null = all
-        samples: validation translations shown in TensorBoard
+        samples: validation translations shown in TensorBoard, with their attention
         precision: fp32, bf16, or auto = bf16 where the device is faster in it
         device: auto = a GPU where there is one; or cpu, cuda, cuda:1, ...
         num_threads: CPU threads; null = one for each core

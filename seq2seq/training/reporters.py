@@ -8,6 +8,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from seq2seq.search.alignment import AttentionMap
+from seq2seq.training.attention_image import draw
+
 Sample = tuple[str, str, str]
 Option = str | int | float | bool
 
@@ -22,6 +25,10 @@ class Reporter(ABC):
     @abstractmethod
     def samples(self, step: int, rows: Sequence[Sample]) -> None:
         """Some validation examples: (source, reference, hypothesis) each."""
+
+    @abstractmethod
+    def attention(self, step: int, maps: Sequence[AttentionMap]) -> None:
+        """Where the hypotheses of the samples come from; empty where the model has no attention to the source."""
 
     @abstractmethod
     def finish(self, options: Mapping[str, Option], values: Mapping[str, float]) -> None:
@@ -52,6 +59,9 @@ class JsonLines(Reporter):
     def samples(self, step: int, rows: Sequence[Sample]) -> None:
         """Left out: the file holds numbers only."""
 
+    def attention(self, step: int, maps: Sequence[AttentionMap]) -> None:
+        """Left out, too."""
+
     def finish(self, options: Mapping[str, Option], values: Mapping[str, float]) -> None:
         """Left out: config.yaml and the evaluation's scores.json hold these."""
 
@@ -79,6 +89,11 @@ class TensorBoard(Reporter):
         lines = ["| source | reference | hypothesis |", "| --- | --- | --- |"]
         lines += ["| " + " | ".join(map(_plain_markdown, row)) + " |" for row in rows]
         self.writer.add_text("samples", "\n".join(lines), step)
+
+    def attention(self, step: int, maps: Sequence[AttentionMap]) -> None:
+        for number, attention in enumerate(maps, start=1):
+            if attention.target:  # a line without text has none
+                self.writer.add_image(f"attention/{number}", draw(attention), step, dataformats="HWC")
 
     def finish(self, options: Mapping[str, Option], values: Mapping[str, float]) -> None:
         """Fills the HPARAMS tab. Not by add_hparams, which would make a second run in a folder with a time stamp."""

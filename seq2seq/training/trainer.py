@@ -203,7 +203,7 @@ class Trainer:
             return False
         self._report()
         try:
-            metrics, hypotheses = self.validator(lambda: bool(interrupts))
+            metrics, translations = self.validator(lambda: bool(interrupts))
         except Interrupted:
             return False
         if not math.isfinite(metrics["loss"]):
@@ -218,11 +218,13 @@ class Trainer:
         values = {f"validation/{name}": number for name, number in metrics.items()}
         if gained:
             values["validation/best"] = 1.0
-        examples = self.validator.examples[: self.options.samples]
-        rows = [(e.source, e.target, h) for e, h in zip(examples, hypotheses, strict=False)]
+        shown = translations[: self.options.samples]
+        rows = [(e.source, e.target, t.text) for e, t in zip(self.validator.examples, shown, strict=False)]
+        maps = self.validator.attention_maps(shown)
         for reporter in self.reporters:
             reporter.scalars(progress.step, self._seconds(), values)
             reporter.samples(progress.step, rows)
+            reporter.attention(progress.step, maps)
         self.timed_from = time.monotonic()
         self.saved_step = -1  # a checkpoint of this step that is there already lacks these metrics
         return gained

@@ -19,6 +19,7 @@ from seq2seq.data.batch import Batch
 from seq2seq.models.base import Decoder, DecoderState, Model, decoders, encoders
 from seq2seq.models.decoder_only import DecoderOnly
 from seq2seq.models.encoder_decoder import EncoderDecoder
+from seq2seq.nn.recording import recording
 from seq2seq.registry import Factory
 from seq2seq.text.vocab import Vocab
 
@@ -386,3 +387,69 @@ def test_an_earlier_state_can_be_reordered_twice(
     logits, _ = model.step(target[:, 1], same)
     doubled, _ = model.step(target[:, 1].repeat_interleave(BEAM), twice)
     assert_close(doubled[::BEAM], logits)
+
+
+def attends(pair: Pair | Stack) -> bool:
+    return isinstance(pair, Pair) and pair.decoder_options.get("attention") != "none"
+
+
+@every_model
+@torch.no_grad()
+def test_attention_weights(pair: Pair | Stack, source: tuple[Tensor, Tensor], target: Tensor) -> None:
+    model = pair.build().eval()
+    weights = model.attention_weights(make_batch(source, target))
+    assert (weights is not None) == attends(pair)
+    if weights is None:
+        return
+    assert weights.shape == (B, T, S)
+    assert_close(weights.sum(dim=2), torch.ones(B, T))
+    assert (weights >= 0).all()
+    assert not weights[~source[1][:, None].expand_as(weights)].any()
+    assert (weights.std(dim=1)[source[1]] > 0).all()  # each target token has its own
+
+    longer = torch.cat((target, torch.full((B, 2), 7)), dim=1)
+    longer_mask = torch.arange(T + 2).expand(B, -1) < T
+    wider = tuple(torch.cat((part, part.new_zeros(B, 3)), dim=1) for part in source)
+    padded = model.attention_weights(make_batch((wider[0], wider[1]), longer, longer_mask))
+    assert padded is not None
+    assert_close(padded[:, :T, :S], weights)
+    for i, length in enumerate(LENGTHS.tolist()):
+        alone = model.attention_weights(
+            make_batch((source[0][i : i + 1, :length], source[1][i : i + 1, :length]), target[i : i + 1])
+        )
+        assert alone is not None
+        assert_close(alone[0], weights[i, :, :length])
+
+
+@every_model
+@torch.no_grad()
+def test_attention_is_that_of_the_search(pair: Pair | Stack, source: tuple[Tensor, Tensor], target: Tensor) -> None:
+    """Layer by layer; and to look at it changes no bit of what the model says."""
+    model = pair.build().eval()
+    batch = make_batch(source, target)
+    features = model.features(batch)
+    with recording(model.decoder) as forced_layers:
+        assert torch.equal(model.features(batch), features)
+    assert torch.equal(model.features(batch), features)
+    with recording(model.decoder) as stepped_layers:
+        state = model.start(*source, max_length=T)
+        for t in range(T):
+            _, state = model.step(target[:, t], state)
+    assert len(forced_layers) == len(stepped_layers)
+    assert (len(forced_layers) > 0) == attends(pair)
+    for forced_layer, stepped in zip(forced_layers, stepped_layers, strict=True):
+        assert stepped.shape == (B, T, S)
+        assert_close(stepped, forced_layer)
+
+
+@every_model
+@torch.no_grad()
+def test_attention_to_a_source_without_any_token(
+    pair: Pair | Stack, source: tuple[Tensor, Tensor], target: Tensor
+) -> None:
+    mask = source[1].clone()
+    mask[1] = False
+    weights = pair.build().eval().attention_weights(make_batch((source[0], mask), target))
+    if weights is not None:
+        assert not weights[1].any()
+        assert_close(weights[::2].sum(dim=2), torch.ones(2, T))

@@ -91,7 +91,8 @@ def test_the_readme_s_commands_run(workplace: Path) -> None:
             timeout=300,
         )
         assert done.returncode == 0, f"{command}\n{done.stderr}"
-    assert (workplace / "out.txt").read_text(encoding="utf-8").count("\n") == 3
+    for name in ("out.txt", "alignments.txt"):
+        assert (workplace / name).read_text(encoding="utf-8").count("\n") == 3
     assert (workplace / "runs" / "mine" / "evaluation" / "test" / "scores.json").exists()
     assert (workplace / "runs" / "mine" / "evaluation" / "val.en-val.de" / "scores.json").exists()
     assert (workplace / "runs" / "lm" / "evaluation" / "val.de" / "scores.json").exists()

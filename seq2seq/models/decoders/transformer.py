@@ -189,6 +189,11 @@ class TransformerDecoder(Decoder):
         logits: Tensor = self.head(self.norm(x).squeeze(1))
         return logits, replace(state, cache=cache)
 
+    def attention_weights(self, tokens: Tensor, mask: Tensor, memory: Memory) -> Tensor | None:
+        """Of the last layer but one, which tells best what translates what (Garg et al., 2019)."""
+        layers = self._attention_layers(tokens, mask, memory)
+        return layers[max(len(layers) - 2, 0)] if layers else None
+
     def _memory_heads(self, memory: Memory) -> tuple[Tensor | None, ...]:
         """For each layer the heads of keys and values of the memory (B,2G,S,K), or None without a source."""
         attentions = [cast(TransformerDecoderLayer, layer).cross_attention for layer in self.layers]

@@ -55,9 +55,22 @@ def test_the_loss_is_the_mean_over_label_tokens_without_dropout(validator: Valid
 
 
 def test_it_translates_in_the_order_of_the_split(validator: Validator) -> None:
-    metrics, hypotheses = validator(lambda: False)
-    assert hypotheses == [found[0].text for found in validator.translator.translate([s for s, _ in PAIRS])]
+    metrics, translations = validator(lambda: False)
+    assert translations == [found[0] for found in validator.translator.translate([s for s, _ in PAIRS])]
     assert set(metrics) == {"loss", "perplexity", "bleu", "chrf"}
+
+
+def test_it_shows_where_the_first_translations_come_from(validator: Validator) -> None:
+    _, translations = validator(lambda: False)
+    maps = validator.attention_maps(translations[:3])
+    names = validator.translator.target_tokenizer.vocab.tokens
+    assert [attention.source for attention in maps] == [[*source.split(), "</s>"] for source, _ in PAIRS[:3]]
+    assert [attention.target for attention in maps] == [
+        [*(names[i] for i in t.parts[0][1]), "</s>"] for t in translations[:3]
+    ]
+    for attention in maps:
+        assert attention.weights.shape == (len(attention.target), len(attention.source))
+        assert attention.weights.sum(axis=1) == pytest.approx(1, abs=1e-5)
 
 
 def test_training_goes_on_as_if_it_had_not_been(validator: Validator) -> None:
@@ -68,7 +81,7 @@ def test_training_goes_on_as_if_it_had_not_been(validator: Validator) -> None:
     modes = [module.training for module in model.modules()]
     torch.manual_seed(5)
     before = torch.get_rng_state()
-    validator(lambda: False)
+    validator.attention_maps(validator(lambda: False)[1])
     assert torch.equal(torch.get_rng_state(), before)
     assert [module.training for module in model.modules()] == modes
     assert all(weight.requires_grad and not weight.is_inference() for weight in model.parameters())

@@ -5,9 +5,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from seq2seq.search.alignment import AttentionMap
 from seq2seq.training.reporters import JsonLines, TensorBoard
 
 
@@ -92,6 +94,24 @@ def test_tensorboard_samples_are_shown_as_they_are(tmp_path: Path) -> None:
     assert not re.search(r"[<>*_`\[\]\\]", lines[2])
     cells = [html.unescape(cell.strip()) for cell in lines[2].strip("|").split("|")]
     assert cells == [row[0], row[1], "line break [x](y) \\ &amp;"]
+
+
+def attention_map(source: list[str], target: list[str]) -> AttentionMap:
+    """Each target token reads the source token in its place."""
+    weights = np.eye(len(target), len(source), dtype=np.float32)
+    return AttentionMap(source, target, weights, list(range(len(source))), list(range(len(target))))
+
+
+def test_tensorboard_shows_attention(tmp_path: Path) -> None:
+    reporter = TensorBoard(tmp_path, resume_step=0)
+    nothing = attention_map([], [])
+    reporter.attention(7, [attention_map(["a", "</s>"], ["b", "</s>"]), nothing, attention_map(["c"], ["d"])])
+    reporter.attention(8, [])
+    reporter.close()
+    events = accumulate(tmp_path)
+    assert sorted(events.Tags()["images"]) == ["attention/1", "attention/3"]
+    assert [event.step for event in events.Images("attention/1")] == [7]
+    assert events.Images("attention/1")[0].encoded_image_string.startswith(b"\x89PNG")
 
 
 def test_tensorboard_hyperparameters_lie_in_the_same_run(tmp_path: Path) -> None:

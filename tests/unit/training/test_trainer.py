@@ -36,6 +36,8 @@ class Recorder(Reporter):
 
     def samples(self, step: int, rows: object) -> None: ...
 
+    def attention(self, step: int, maps: object) -> None: ...
+
     def finish(self, options: object, values: object) -> None: ...
 
     def close(self) -> None: ...
@@ -61,6 +63,9 @@ class Scores:
         if should_stop():
             raise Interrupted
         return {"loss": self.loss.get(step, 1.0), "bleu": self.bleu.get(step, 0.0)}, []
+
+    def attention_maps(self, translations: list[object]) -> list[object]:
+        return []
 
 
 Make = Callable[..., Trainer]

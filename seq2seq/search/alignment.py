@@ -1,0 +1,183 @@
+"""What each output token read of the source, and the alignment of words that follows from it.
+
+B sources, S source tokens and T target tokens, both with eos.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from difflib import SequenceMatcher
+from itertools import chain, islice
+
+import numpy as np
+import torch
+
+from seq2seq.data.batch import make_batch
+from seq2seq.search.translator import Translation, Translator, evaluating
+from seq2seq.text.tokenizer import Tokenizer
+from seq2seq.text.vocab import Vocab
+
+NO_WORD = -1
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class AttentionMap:
+    """weights (T,S): how much of source token s target token t read; a row sums to 1.
+
+    source, target: the tokens as their vocabularies write them. source_words, target_words: for each token the place in
+    the text of its word, where whitespace divides words; NO_WORD for eos. A line that was cut into parts has an eos
+    after each, and no weight between tokens of different parts.
+    """
+
+    source: list[str]
+    target: list[str]
+    weights: np.ndarray
+    source_words: list[int]
+    target_words: list[int]
+
+    def json(self) -> str:
+        """One line; weights with 4 decimals."""
+        weights = np.round(self.weights.astype(np.float64), 4).tolist()
+        fields = {"source": self.source, "target": self.target, "weights": weights}
+        return json.dumps(fields, ensure_ascii=False)
+
+    def pharaoh(self) -> str:
+        """The links as word alignment tools write them, `0-0 1-2`: source-target, counted from 0."""
+        return " ".join(f"{source}-{target}" for source, target in self.links())
+
+    def links(self) -> list[tuple[int, int]]:
+        """Source word and target word, for each target word: the source word that it read most of.
+
+        Weights are summed over the tokens of the source word and averaged over those of the target word.
+        """
+        by_word = np.zeros((len(self.target), max(self.source_words, default=NO_WORD) + 1))
+        for s, word in enumerate(self.source_words):
+            if word != NO_WORD:
+                by_word[:, word] += self.weights[:, s]
+        if not by_word.size:
+            return []
+        places = np.array(self.target_words)
+        words = sorted({*self.target_words} - {NO_WORD})
+        return [(int(by_word[places == word].mean(axis=0).argmax()), word) for word in words]
+
+
+def attends(translator: Translator) -> bool:
+    """Whether there is a source, and the model has attention to it."""
+    return translator.source_tokenizer is not None and _weights(translator, [([Vocab.unk], [Vocab.unk])]) is not None
+
+
+def attention_maps(
+    translator: Translator, lines: Sequence[str], translations: Sequence[Translation]
+) -> list[AttentionMap] | None:
+    """The maps of translations that `translator` made, each of its line, by one pass of teacher forcing.
+
+    None where there is no source, or the model has no attention to it.
+    """
+    tokenizers = translator.source_tokenizer, translator.target_tokenizer
+    if tokenizers[0] is None:
+        return None
+    weights = _weights(translator, list(chain.from_iterable(translation.parts for translation in translations)))
+    if weights is None:
+        return None
+    in_order = iter(weights)
+    return [
+        _map(tokenizers[0], tokenizers[1], line, translation, list(islice(in_order, len(translation.parts))))
+        for line, translation in zip(lines, translations, strict=True)
+    ]
+
+
+def _weights(translator: Translator, pairs: Sequence[tuple[Sequence[int], Sequence[int]]]) -> list[np.ndarray] | None:
+    """The weights (T,S) of each pair of ids, which come without eos. None where the model has no attention."""
+    model = translator.model
+    found: dict[int, np.ndarray] = {}
+    with evaluating(model), torch.inference_mode(), translator.precision_context():
+        for batch in translator.batches([max(pair, key=len) for pair in pairs]):
+            sources, targets = zip(*(pairs[place] for place in batch), strict=True)
+            weights = model.attention_weights(make_batch(sources, targets, batch).to(translator.device))
+            if weights is None:
+                return None
+            for place, row in zip(batch, weights.float().cpu().numpy(), strict=True):
+                source, target = pairs[place]
+                found[place] = row[: len(target) + 1, : len(source) + 1].copy()  # not the whole batch
+    return [found[place] for place in range(len(pairs))]
+
+
+def _map(
+    source_tokenizer: Tokenizer,
+    target_tokenizer: Tokenizer,
+    line: str,
+    translation: Translation,
+    weights: Sequence[np.ndarray],
+) -> AttentionMap:
+    sources, targets = [source for source, _ in translation.parts], [target for _, target in translation.parts]
+    source_words = word_places(source_tokenizer, sources, line)
+    target_words = word_places(target_tokenizer, targets, translation.text)
+    together = np.zeros((len(target_words), len(source_words)), dtype=np.float32)
+    row = column = 0
+    for part in weights:
+        together[row : row + part.shape[0], column : column + part.shape[1]] = part
+        row, column = row + part.shape[0], column + part.shape[1]
+    return AttentionMap(
+        _names(source_tokenizer, sources),
+        _names(target_tokenizer, targets),
+        together,
+        source_words,
+        target_words,
+    )
+
+
+def _names(tokenizer: Tokenizer, parts: Sequence[Sequence[int]]) -> list[str]:
+    return [tokenizer.vocab.tokens[token] for part in parts for token in (*part, Vocab.eos)]
+
+
+def word_places(tokenizer: Tokenizer, parts: Sequence[Sequence[int]], text: str) -> list[int]:
+    """For each token of the parts, and an eos after each part, the place of its word in the text.
+
+    Where the tokens spell other words than the text, for example after a normalization, the place is that of the word
+    in the same position between words that both have.
+    """
+    places: list[int] = []
+    words: list[str] = []
+    for ids in parts:
+        spelled = tokenizer.decode(ids).split()
+        last = len(spelled) - 1
+        numbers = _words(tokenizer, ids) if spelled else [NO_WORD] * len(ids)
+        places += [NO_WORD if number == NO_WORD else len(words) + min(number, last) for number in numbers]
+        places.append(NO_WORD)
+        words += spelled
+    if len(words) == len(text.split()):
+        return places
+    moved = _moved(words, text.split())
+    return [NO_WORD if place == NO_WORD else moved[place] for place in places]
+
+
+def _words(tokenizer: Tokenizer, ids: Sequence[int]) -> list[int]:
+    """For each token the number of its word in what the tokens decode to; the last one where it is part of several.
+
+    A token of nothing but space belongs to the word after it. Decodes from the beginning of the current word on, since
+    only decoding tells what a token is between its neighbours.
+    """
+    numbers: list[int] = []
+    start = first = 0  # the token where the current word begins, and the number of the first word from there on
+    before: list[str] = []
+    for i in range(len(ids)):
+        words = tokenizer.decode(ids[start : i + 1]).split()
+        if words == before:
+            continue
+        number = first + len(words) - 1
+        numbers += [number] * (i + 1 - len(numbers))
+        if len(words) > 1:
+            words = tokenizer.decode(ids[i : i + 1]).split()
+            start, first = i, number - max(len(words) - 1, 0)
+        before = words
+    return numbers + numbers[-1:] * (len(ids) - len(numbers))
+
+
+def _moved(old: list[str], new: list[str]) -> list[int]:
+    """For each old word the place of the new one that stands for it."""
+    places: list[int] = []
+    for _, a, b, c, d in SequenceMatcher(None, old, new, autojunk=False).get_opcodes():
+        places += [min(c + (i - a) * (d - c) // (b - a), len(new) - 1) for i in range(a, b)]
+    return places
