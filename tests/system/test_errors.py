@@ -42,11 +42,11 @@ def told(result: Any) -> tuple[int, str, str]:
         (["recipe=dmo"], "recipe: no choice 'dmo'; did you mean 'demo'?"),
         (
             ["model=encoder_decoder", "model/encoder=lstm"],
-            "model/decoder: has to be chosen; there are: conv_gehring2017, conv_tiny, convolutional, gru, "
-            "gru_bahdanau2015, gru_tiny, lstm, lstm_base, lstm_chen2018, lstm_chen2018_tiny, lstm_luong2015, "
-            "lstm_sutskever2014, lstm_tiny, rnn, rnn_cho2014, rnn_tiny, transformer, transformer_base, "
-            "transformer_big, transformer_deep, transformer_modern, transformer_parallel, transformer_t5, "
-            "transformer_tiny",
+            "model/decoder: has to be chosen; there are: conv_gehring2017, conv_tiny, convolutional, "
+            "decoder_only_base, decoder_only_tiny, gru, gru_bahdanau2015, gru_tiny, lstm, lstm_base, lstm_chen2018, "
+            "lstm_chen2018_tiny, lstm_luong2015, lstm_sutskever2014, lstm_tiny, rnn, rnn_cho2014, rnn_tiny, "
+            "transformer, transformer_base, transformer_big, transformer_deep, transformer_modern, "
+            "transformer_parallel, transformer_t5, transformer_tiny",
         ),
         (
             ["+optimizer=adam"],
