@@ -241,6 +241,10 @@ def explain(error: Exception, known: Mapping[str, list[str]]) -> ConfigError:
         group, _, choice = str(missing).removesuffix(".yaml").rpartition("/")
         if group in known:
             return _no_choice(group, choice, known)
+    if found := re.search(r"resolving interpolation '(.+)', possible interpolation keys: (.*)", message):
+        chosen = found[2].split(", ")
+        names = [name for name in re.findall(r"\$\{(\w+)\}", found[1]) if name not in chosen]
+        return ConfigError(*(Problem(name, "is missing; it has to be given") for name in names))
     if override := getattr(error, "override", None):
         plain = str(override).lstrip("+")
         key, equals, value = plain.partition("=")

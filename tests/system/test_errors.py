@@ -34,6 +34,8 @@ def told(result: Any) -> tuple[int, str, str]:
         (["model=lstmm"], "model: no choice 'lstmm'; did you mean 'lstm'?"),
         (["model="], "model: has no value; model=null means none"),
         (["model=null"], "model: is missing; it has to be given"),
+        (["data=null"], "data: is missing; it has to be given"),
+        (["tokenizer=null"], "tokenizer: is missing; it has to be given"),
         (["model/encodr=lstm"], "model/encodr: no such group; did you mean 'model/encoder'?"),
         (["model/encoder=lstmm"], "model/encoder: no choice 'lstmm'; did you mean 'lstm'?"),
         (["model.encoder.name=lstmm"], "model.encoder.name: no component is called 'lstmm'; did you mean 'lstm'?"),
@@ -287,7 +289,7 @@ def test_patience_without_validation_is_said(command: Command, corpus: None) -> 
             2,
             "data.test: the run has no such split; name files with source=, target=",
         ),
-        ("evaluate run=run source=in.txt", 2, "source and target are given together or not at all"),
+        ("evaluate run=run source=in.txt", 2, "source=FILE needs target=FILE, what its lines are compared with"),
         (
             "evaluate run=run source=in.txt target=nothere",
             3,
