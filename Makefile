@@ -9,7 +9,7 @@ demo: .venv/installed
 	@echo; echo "How good is it? The test split:"
 	@$(BIN)/seq2seq-evaluate run=runs/demo
 	@echo; echo "A few sentences:"
-	@printf '%s\n' "The old woman opens the door because the child is tired." "The children help the old men." \
+	@printf '%s\n' "The old woman opens the door because the child is tired." "Does the teacher help three small girls?" \
 	  "Tomorrow we will not sell the blue car." > runs/demo/sentences.en
 	@$(BIN)/seq2seq-translate run=runs/demo input=runs/demo/sentences.en output=runs/demo/sentences.de
 	@paste -d '\n' runs/demo/sentences.en runs/demo/sentences.de

@@ -7,13 +7,12 @@ against position 5, attention's own reading of the past included.
 """
 
 import argparse
-import time
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from statistics import median
 
 import torch
+from stopwatch import Stopwatch
 
 from seq2seq.data.batch import Batch
 from seq2seq.data.loader import Loader
@@ -36,7 +35,8 @@ def main() -> None:
     loader = Loader(loaded.encode(source), max_tokens=options.max_tokens, seed=1)
     loader.next_batch()  # the plan of the epoch
     batches = [loader.next_batch() for _ in range(STEPS)]
-    loading = median(timed(loader.next_batch) for _ in range(STEPS))
+    stopwatch = Stopwatch(loaded.device)
+    loading = median(stopwatch(loader.next_batch) for _ in range(STEPS))
     fp32 = step_seconds(loaded, batches, "fp32")
     tokens = median(batch.num_tokens for batch in batches)
     print(f"step in fp32     {fp32 * 1e3:8.1f} ms   {tokens / fp32:,.0f} target tokens/s")
@@ -48,18 +48,13 @@ def main() -> None:
     print(f"decoding step    {early * 1e3:8.2f} ms at position 5, {late / early:.2f} x that at position 100")
 
 
-def timed(function: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    function()
-    return time.perf_counter() - start
-
-
 def step_seconds(loaded: LoadedRun, batches: list[Batch], precision: str) -> float:
     model = loaded.config.model(loaded.tokenizers.source.vocab, loaded.tokenizers.target.vocab).train()
     optimizer = loaded.config.optimizer(model.named_parameters())
     context = partial(autocast, loaded.device, precision)  # type: ignore[arg-type]
     step = partial(update, model, loaded.config.loss(), optimizer, clip_norm=1.0, autocast=context)
-    seconds = [timed(partial(step, [batch])) for batch in batches]
+    stopwatch = Stopwatch(loaded.device)
+    seconds = [stopwatch(partial(step, [batch])) for batch in batches]
     return median(seconds[2:])
 
 
@@ -71,13 +66,14 @@ def decoding_seconds(loaded: LoadedRun, batch: Batch) -> tuple[float, float]:
     state = model.start(source, mask, 120)
     tokens = torch.full((len(source),), 2)
     swap = torch.arange(len(source)).roll(1)
+    stopwatch = Stopwatch(loaded.device)
     seconds = []
     for _ in range(110):
-        start = time.perf_counter()
+        start = stopwatch.now()
         logits, state = model.step(tokens, state)
         state = state.reorder(swap)
         tokens = logits.argmax(dim=1)
-        seconds.append(time.perf_counter() - start)
+        seconds.append(stopwatch.now() - start)
     return median(seconds[3:10]), median(seconds[97:104])
 
 

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from seq2seq.data.batch import Batch
 from seq2seq.models.base import Decoder, DecoderState, Memory, Model, models
+from seq2seq.nn.recording import SelfReader, recording
 from seq2seq.registry import Factory
 from seq2seq.text.vocab import Vocab
 
@@ -63,9 +64,7 @@ class DecoderOnly(Model):
         features: Tensor = self.decoder(tokens, mask, Memory.empty(tokens))
         if self._learns_all(batch) or not batch.source.size(1):
             return features
-        first = batch.source_mask.sum(dim=1, keepdim=True)  # (B,1)
-        places = first + torch.arange(batch.target.size(1), device=first.device)  # (B,T)
-        return features.gather(1, places[:, :, None].expand(-1, -1, features.size(2)))
+        return of_target(features, batch)
 
     def labels(self, batch: Batch) -> tuple[Tensor, int]:
         """Of all: each token of the source has to say the next one; its eos nothing, since bos always follows."""
@@ -78,6 +77,17 @@ class DecoderOnly(Model):
         labels = joined(source, batch.source_mask, batch.labels, batch.target_mask)[0]
         return labels, batch.num_tokens + batch.num_source_tokens - batch.source.size(0)
 
+    def attention_weights(self, batch: Batch) -> Tensor | None:
+        """The mean over all layers, of what goes to the source scaled to a sum of 1."""
+        tokens, mask = joined(batch.source, batch.source_mask, batch.target, batch.target_mask)
+        with recording(self.decoder, SelfReader) as layers:
+            self.decoder(tokens, mask, Memory.empty(tokens))
+        if not layers or not batch.source.size(1):
+            return None
+        weights = of_target(torch.stack(layers).mean(dim=0).float(), batch)  # (B,T,S+T)
+        weights = weights[:, :, : batch.source.size(1)] * batch.source_mask[:, None]
+        return weights / weights.sum(dim=2, keepdim=True).clamp(min=torch.finfo(weights.dtype).tiny)
+
     def _learns_all(self, batch: Batch) -> bool:
         """Not in evaluation, where losses have to be comparable."""
         return self.training and self.loss_on == "all" and batch.source.size(1) > 0
@@ -87,6 +97,13 @@ class DecoderOnly(Model):
 
     def step(self, tokens: Tensor, state: DecoderState) -> tuple[Tensor, DecoderState]:
         return self.decoder.step(tokens, state)
+
+
+def of_target(x: Tensor, batch: Batch) -> Tensor:
+    """x (B,S+T,D), columns of joined rows -> those of the target (B,T,D)."""
+    first = batch.source_mask.sum(dim=1, keepdim=True)  # (B,1)
+    places = first + torch.arange(batch.target.size(1), device=first.device)  # (B,T)
+    return x.gather(1, places[:, :, None].expand(-1, -1, x.size(2)))
 
 
 def joined(first: Tensor, first_mask: Tensor, second: Tensor, second_mask: Tensor) -> tuple[Tensor, Tensor]:

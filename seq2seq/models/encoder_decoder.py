@@ -52,8 +52,8 @@ class EncoderDecoder(Model):
         source, target = self.encoder.embedding.weight, self.decoder.embedding.weight
         if source.shape != target.shape:
             raise ValueError(
-                "tie_embeddings=all needs an encoder and a decoder of the same d_model, "
-                f"not {source.shape[1]} and {target.shape[1]}"
+                "tie_embeddings=all needs source and target embeddings of one width (embedding_dim, or else d_model), "
+                f"not {source.shape[1]} and {target.shape[1]}: set tie_embeddings=target"
             )
         self.encoder.embedding.weight = target
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from seq2seq.nn.linear import Linear
 from seq2seq.nn.normalization import RMSNorm
 from seq2seq.nn.positions import rotate
-from seq2seq.nn.recording import SourceReader, mean_weights
+from seq2seq.nn.recording import SelfReader, SourceReader, mean_weights
 
 
 def attendable(mask: Tensor) -> Tensor:
@@ -115,7 +115,7 @@ class HeadNorms(nn.Module):
         self.key = RMSNorm(head_dim)
 
 
-class SelfAttention(nn.Module):
+class SelfAttention(SelfReader):
     """Multi-head scaled dot-product attention (Vaswani et al., 2017) of a sequence to itself.
 
     With fewer heads of keys and values than of queries, groups of queries share one (Ainslie et al., 2023).
@@ -172,6 +172,10 @@ class SelfAttention(nn.Module):
                 return self._out(attend_in_turn(query, prompt, past[:, :, :end], prompt_mask, mask))
             key, value = past[:, :, :end].chunk(2, dim=1)
         causal = self.causal and past is None and mask is None
+        if self.record is not None:
+            seen = torch.ones(x.size(1), key.size(2), dtype=torch.bool, device=x.device)
+            seen = (seen.tril() if causal else seen) if mask is None else mask
+            self.record.append(mean_weights(query, key, seen, self.head_dim**-0.5))
         return self._out(attend(query, key, value, mask, self.dropout * self.training, causal))
 
     def _out(self, heads: Tensor) -> Tensor:

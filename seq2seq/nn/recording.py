@@ -1,4 +1,4 @@
-"""The weights of attention to the source, handed over while somebody asks for them.
+"""The weights of attention, handed over while somebody asks for them.
 
 B sources, T queries of each, S source length; H heads of queries, G of keys, K width of a head.
 """
@@ -10,19 +10,27 @@ import torch
 from torch import Tensor, nn
 
 
-class SourceReader(nn.Module):
-    """Attention to the source. While `record` is a list, each call adds its weights (B,T,S), the mean over heads."""
+class Reader(nn.Module):
+    """Attention. While `record` is a list, each call adds its weights (B,T,S), the mean over heads."""
 
     record: list[Tensor] | None = None
 
 
+class SourceReader(Reader):
+    """Attention to the source."""
+
+
+class SelfReader(Reader):
+    """Attention of a sequence to itself."""
+
+
 @contextmanager
-def recording(module: nn.Module) -> Iterator[list[Tensor]]:
-    """Runs the block with a list that holds afterwards, for each layer of `module` that reads the source, its weights.
+def recording(module: nn.Module, kind: type[Reader] = SourceReader) -> Iterator[list[Tensor]]:
+    """Runs the block with a list that holds afterwards, for each layer of `module` of this kind, its weights.
 
     They are those of all calls in the block, side by side (B,T,S). Meanwhile only one thread may use the module.
     """
-    readers = [part for part in module.modules() if isinstance(part, SourceReader)]
+    readers = [part for part in module.modules() if isinstance(part, kind)]
     for reader in readers:
         reader.record = []
     layers: list[Tensor] = []
@@ -35,7 +43,11 @@ def recording(module: nn.Module) -> Iterator[list[Tensor]]:
 
 
 def mean_weights(query: Tensor, key: Tensor, mask: Tensor, scale: float) -> Tensor:
-    """softmax(scale query key^T): query (B,H,T,K), key (B,G,S,K), mask (B,1,1,S) -> (B,T,S), the mean over heads."""
+    """softmax(scale query key^T): query (B,H,T,K), key (B,G,S,K) -> (B,T,S), the mean over heads.
+
+    mask, of any shape that fits (B,H,T,S): True where a key may be seen, or a bias.
+    """
     key = key.repeat_interleave(query.size(1) // key.size(1), dim=1)
     scores = (query @ key.transpose(2, 3)).float() * scale  # (B,H,T,S)
-    return scores.masked_fill(~mask, float("-inf")).softmax(dim=3).mean(dim=1)
+    scores = scores.masked_fill(~mask, float("-inf")) if mask.dtype == torch.bool else scores + mask
+    return scores.softmax(dim=3).mean(dim=1)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 Cell = Literal["tanh", "relu", "lstm", "gru"]
+Direction = Literal["forward", "backward", "both"]
 
 
 def recurrence(
@@ -66,22 +67,22 @@ def permute(x: Tensor, places: Tensor) -> Tensor:
 class RecurrentLayer(nn.Module):
     """One layer in one direction or both; the outputs of both are side by side. Padding changes nothing.
 
-    The rows of the backward direction are reversed by an index, not packed: packing needs the lengths on the host.
+    In any direction the outputs stand where the inputs stand. The rows of the backward direction are reversed by an
+    index, not packed: packing needs the lengths on the host.
     """
 
-    def __init__(self, cell: Cell, input_dim: int, output_dim: int, bidirectional: bool) -> None:
+    def __init__(self, cell: Cell, input_dim: int, output_dim: int, direction: Direction) -> None:
         super().__init__()
-        hidden_dim = output_dim // 2 if bidirectional else output_dim
-        self.ahead = recurrence(cell, input_dim, hidden_dim)
-        self.back = recurrence(cell, input_dim, hidden_dim) if bidirectional else None
+        hidden_dim = output_dim // 2 if direction == "both" else output_dim
+        self.ahead = recurrence(cell, input_dim, hidden_dim) if direction != "backward" else None
+        self.back = recurrence(cell, input_dim, hidden_dim) if direction != "forward" else None
 
-    def forward(self, x: Tensor, reverse: Tensor | None = None) -> Tensor:
-        """x (B,S,I), reverse (B*S,) from `reversal` where there are two directions -> (B,S,D)."""
-        ahead: Tensor = self.ahead(x)[0]
-        if self.back is None or reverse is None:
-            return ahead
-        back: Tensor = self.back(permute(x, reverse))[0]
-        return torch.cat((ahead, permute(back, reverse)), dim=2)
+    def forward(self, x: Tensor, reverse: Tensor) -> Tensor:
+        """x (B,S,I), reverse (B*S,) from `reversal`, which the forward direction does not need -> (B,S,D)."""
+        outputs = [] if self.ahead is None else [self.ahead(x)[0]]
+        if self.back is not None:
+            outputs.append(permute(self.back(permute(x, reverse))[0], reverse))
+        return outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=2)
 
 
 class RecurrentStack(nn.Module):

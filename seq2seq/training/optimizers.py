@@ -17,7 +17,7 @@ NamedParameters = Iterable[tuple[str, nn.Parameter]]
 class AdamW(torch.optim.AdamW):
     """Adam with decoupled weight decay (Loshchilov and Hutter 2019, arXiv:1711.05101).
 
-    Biases and the weights of norms (all parameters of one dimension) do not decay.
+    Biases, the weights of norms (all parameters of one dimension) and the lengths of weight norm do not decay.
 
     Options:
         lr: peak learning rate; the schedule multiplies it
@@ -43,7 +43,7 @@ class AdamW(torch.optim.AdamW):
 class Adam(torch.optim.Adam):
     """Adam (Kingma and Ba 2015, arXiv:1412.6980), with the settings of Vaswani et al. (2017) as defaults.
 
-    Biases and the weights of norms (all parameters of one dimension) do not decay.
+    Biases, the weights of norms (all parameters of one dimension) and the lengths of weight norm do not decay.
 
     Options:
         lr: peak learning rate; the schedule multiplies it
@@ -73,13 +73,18 @@ def _groups(parameters: NamedParameters, weight_decay: float) -> list[dict[str, 
     trainable = [(name, parameter) for name, parameter in parameters if parameter.requires_grad]
     if not trainable:
         raise ValueError("the model has no trainable parameters")
-    decaying = [(name, parameter) for name, parameter in trainable if parameter.dim() > 1]
-    others = [(name, parameter) for name, parameter in trainable if parameter.dim() <= 1]
+    decaying = [(name, parameter) for name, parameter in trainable if _decays(name, parameter)]
+    others = [(name, parameter) for name, parameter in trainable if not _decays(name, parameter)]
     groups: list[dict[str, Any]] = [
         {"params": decaying, "weight_decay": weight_decay},
         {"params": others, "weight_decay": 0.0},
     ]
     return [group for group in groups if group["params"]]
+
+
+def _decays(name: str, parameter: nn.Parameter) -> bool:
+    """Matrices do; not so what torch's weight norm keeps of one, a length for each row, with as many dimensions."""
+    return parameter.dim() > 1 and not name.endswith("parametrizations.weight.original0")
 
 
 def _can_fuse(groups: list[dict[str, Any]]) -> bool:

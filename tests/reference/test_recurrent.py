@@ -1,13 +1,16 @@
 """Our recurrent encoders, which reverse rows by an index, against torch.nn's layers with packed sequences."""
 
+from typing import get_args
+
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from seq2seq.models.encoders.gru import GRUEncoder
 from seq2seq.models.encoders.recurrent import RecurrentEncoder
 from seq2seq.models.encoders.rnn import RNNEncoder
+from seq2seq.nn.recurrent import Direction
 from seq2seq.text.vocab import Vocab
 
 B, S, D, EMBEDDING = 3, 7, 12, 10
@@ -17,32 +20,40 @@ CELLS = {"tanh": (RNNEncoder, nn.RNN), "relu": (RNNEncoder, nn.RNN), "gru": (GRU
 
 
 def copy(theirs: nn.RNNBase, ours: RecurrentEncoder) -> None:
-    directions = [("ahead", ""), ("back", "_reverse")] if theirs.bidirectional else [("ahead", "")]
     for i, layer in enumerate(ours.layers):
-        for direction, suffix in directions:
+        parts = [part for part in (layer.ahead, layer.back) if part is not None]
+        for part, suffix in zip(parts, ("", "_reverse")[: 1 + theirs.bidirectional], strict=True):
             kinds = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
-            weights = {f"{kind}_l0": getattr(theirs, f"{kind}_l{i}{suffix}") for kind in kinds}
-            getattr(layer, direction).load_state_dict(weights)
+            part.load_state_dict({f"{kind}_l0": getattr(theirs, f"{kind}_l{i}{suffix}") for kind in kinds})
 
 
-@pytest.mark.parametrize("bidirectional", [True, False])
+def mirrored(x: Tensor) -> Tensor:
+    """x (B,S,...) with the real part of each row reversed."""
+    rows = [torch.cat((row[:length].flip(0), row[length:])) for row, length in zip(x, LENGTHS.tolist(), strict=True)]
+    return torch.stack(rows)
+
+
+@pytest.mark.parametrize("direction", get_args(Direction))
 @pytest.mark.parametrize("cell", CELLS)
-def test_padded_rows_equal_packed_ones(cell: str, bidirectional: bool) -> None:
+def test_padded_rows_equal_packed_ones(cell: str, direction: Direction) -> None:
     torch.manual_seed(2)
     encoder, layers = CELLS[cell]
     activation = {"activation": cell} if encoder is RNNEncoder else {}
     nonlinearity = {"nonlinearity": cell} if encoder is RNNEncoder else {}
-    ours = encoder(VOCAB, d_model=D, embedding_dim=EMBEDDING, num_layers=2, bidirectional=bidirectional, **activation)
-    hidden = D // 2 if bidirectional else D
-    theirs = layers(EMBEDDING, hidden, num_layers=2, batch_first=True, bidirectional=bidirectional, **nonlinearity)
+    ours = encoder(VOCAB, d_model=D, embedding_dim=EMBEDDING, num_layers=2, direction=direction, **activation)
+    both = direction == "both"
+    hidden = D // 2 if both else D
+    theirs = layers(EMBEDDING, hidden, num_layers=2, batch_first=True, bidirectional=both, **nonlinearity)
     copy(theirs, ours)
     tokens, mask = torch.randint(4, len(VOCAB), (B, S)), torch.arange(S) < LENGTHS[:, None]
 
     embedded = nn.functional.embedding(tokens, ours.embedding.weight)
-    packed = pack_padded_sequence(embedded, LENGTHS, batch_first=True, enforce_sorted=False)
+    read = mirrored(embedded) if direction == "backward" else embedded
+    packed = pack_padded_sequence(read, LENGTHS, batch_first=True, enforce_sorted=False)
     outputs, last = theirs(packed)
     states, _ = pad_packed_sequence(outputs, batch_first=True)
-    final = torch.cat((last[-2], last[-1]), dim=1) if bidirectional else last[-1]
+    states = mirrored(states) if direction == "backward" else states
+    final = torch.cat((last[-2], last[-1]), dim=1) if both else last[-1]
 
     memory = ours(tokens, mask)
     torch.testing.assert_close(memory.states, states, atol=1e-6, rtol=1e-5)  # both are zero at padding
@@ -57,7 +68,7 @@ def test_padded_rows_equal_packed_ones(cell: str, bidirectional: bool) -> None:
 def test_simple_recurrence_is_the_equation() -> None:
     """h_t = f(W_hh h_{t-1} + W_xh x_t + b_h), one number after the other."""
     torch.manual_seed(2)
-    ours = RNNEncoder(VOCAB, d_model=D, bidirectional=False, activation="relu")
+    ours = RNNEncoder(VOCAB, d_model=D, direction="forward", activation="relu")
     cell = ours.layers[0].ahead
     bias = cell.bias_ih_l0 + cell.bias_hh_l0
     tokens = torch.randint(4, len(VOCAB), (1, S))
@@ -73,7 +84,7 @@ def test_simple_recurrence_is_the_equation() -> None:
 def test_residual_encoder() -> None:
     """From the second layer on, what a layer reads is added to what it gives."""
     torch.manual_seed(2)
-    ours = GRUEncoder(VOCAB, d_model=D, embedding_dim=EMBEDDING, num_layers=3, bidirectional=False, residual=True)
+    ours = GRUEncoder(VOCAB, d_model=D, embedding_dim=EMBEDDING, num_layers=3, direction="forward", residual=True)
     layers = [nn.GRU(EMBEDDING if i == 0 else D, D, batch_first=True) for i in range(3)]
     for theirs, mine in zip(layers, ours.layers, strict=True):
         mine.ahead.load_state_dict(theirs.state_dict())

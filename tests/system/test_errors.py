@@ -42,10 +42,11 @@ def told(result: Any) -> tuple[int, str, str]:
         (["recipe=dmo"], "recipe: no choice 'dmo'; did you mean 'demo'?"),
         (
             ["model=encoder_decoder", "model/encoder=lstm"],
-            "model/decoder: has to be chosen; there are: conv_gehring2017, conv_tiny, convolutional, gru, "
-            "gru_bahdanau2015, gru_tiny, lstm, lstm_base, lstm_luong2015, lstm_sutskever2014, lstm_tiny, rnn, "
-            "rnn_cho2014, rnn_tiny, transformer, transformer_base, transformer_big, transformer_deep, "
-            "transformer_modern, transformer_parallel, transformer_t5, transformer_tiny",
+            "model/decoder: has to be chosen; there are: conv_gehring2017, conv_tiny, convolutional, "
+            "decoder_only_base, decoder_only_tiny, gru, gru_bahdanau2015, gru_tiny, lstm, lstm_base, lstm_chen2018, "
+            "lstm_chen2018_tiny, lstm_luong2015, lstm_sutskever2014, lstm_tiny, rnn, rnn_cho2014, rnn_tiny, "
+            "transformer, transformer_base, transformer_big, transformer_deep, transformer_modern, "
+            "transformer_parallel, transformer_t5, transformer_tiny",
         ),
         (
             ["+optimizer=adam"],
@@ -94,7 +95,8 @@ def told(result: Any) -> tuple[int, str, str]:
         ),
         (
             ["model.encoder.d_model=64"],
-            "model: tie_embeddings=all needs an encoder and a decoder of the same d_model, not 64 and 128",
+            "model: tie_embeddings=all needs source and target embeddings of one width "
+            "(embedding_dim, or else d_model), not 64 and 128: set tie_embeddings=target",
         ),
         (
             ["tokenizer.shared=false"],

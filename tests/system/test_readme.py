@@ -51,6 +51,7 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
             text = "".join(f"{pair[side]}\n" for pair in pairs)
             (folder / "corpus" / f"{name}.{language}").write_text(text, encoding="utf-8")
     (folder / "in.txt").write_text("the house\n\nthe number 7\n", encoding="utf-8")
+    (folder / "prompts.txt").write_text("das Haus\n\n", encoding="utf-8")
     local_hub = folder / "wmt14" / "de-en"
     local_hub.mkdir(parents=True)
     table = pyarrow.table({"translation": [{"de": german, "en": english} for english, german in pairs]})
@@ -94,4 +95,5 @@ def test_the_readme_s_commands_run(workplace: Path) -> None:
         assert (workplace / name).read_text(encoding="utf-8").count("\n") == 3
     assert (workplace / "runs" / "mine" / "evaluation" / "test" / "scores.json").exists()
     assert (workplace / "runs" / "mine" / "evaluation" / "val.en-val.de" / "scores.json").exists()
+    assert (workplace / "runs" / "lm" / "evaluation" / "val.de" / "scores.json").exists()
     assert (workplace / "runs" / "bag" / "checkpoints" / "last").exists()

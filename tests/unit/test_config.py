@@ -196,7 +196,7 @@ def test_the_stored_form_is_complete_and_plain(tmp_path: Path) -> None:
     assert list(stored) == [
         "format", "model", "data", "tokenizer", "optimizer", "schedule", "loss", "search", "trainer", "plugins",
     ]  # fmt: skip
-    encoder = {"name": "lstm", "d_model": 256, "num_layers": 3, "bidirectional": True, "dropout": 0.2}
+    encoder = {"name": "lstm", "d_model": 256, "num_layers": 3, "direction": "both", "dropout": 0.2}
     assert stored["model"]["encoder"].items() >= encoder.items()
     assert stored["optimizer"]["betas"] == [0.9, 0.98]
 

@@ -163,7 +163,7 @@ class TransformerDecoder(Decoder):
         return TransformerDecoderState(cache, prompts, mask[:, None, None, :])
 
     def _read_prompts(self, x: Tensor, mask: Tensor, padding: Tensor, buffers: tuple[Tensor, ...]) -> None:
-        """Embeddings (B,S,D), `padding` (B,) columns of them at the left, mask (B,S) -> buffers (B,2G,S,K), one a layer."""
+        """Embeddings (B,S,D), `padding` (B,) columns at the left, mask (B,S) -> one buffer (B,2G,S,K) a layer."""
         x = self.dropout(self.positions(x, padding=padding))
         bias, rotation = self.attention_positions.bias(x), self.attention_positions.rotation(x)
         visible = mask[:, None, None, :].expand(-1, 1, mask.size(1), -1).tril()  # (B,1,S,S)

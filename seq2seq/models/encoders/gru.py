@@ -2,6 +2,7 @@
 
 from seq2seq.models.base import encoders
 from seq2seq.models.encoders.recurrent import RecurrentEncoder
+from seq2seq.nn.recurrent import Direction
 from seq2seq.registry import PositiveInt, Probability
 from seq2seq.text.vocab import Vocab
 
@@ -13,10 +14,10 @@ class GRUEncoder(RecurrentEncoder):
     As in cuDNN, the reset gate comes after the product with the recurrent weights, not before it.
 
     Options:
-        d_model: width of every layer; half per direction if bidirectional
+        d_model: width of every layer; half per direction with direction=both
         embedding_dim: width of the embeddings; null means d_model
         num_layers: number of layers
-        bidirectional: whether every layer also reads the source from its end
+        direction: in which every layer reads the source: forward, backward (from its end) or both
         residual: whether layers add their input to their output, from the second on
         dropout: of the embeddings and between layers
     """
@@ -28,7 +29,7 @@ class GRUEncoder(RecurrentEncoder):
         d_model: PositiveInt = 512,
         embedding_dim: PositiveInt | None = None,
         num_layers: PositiveInt = 1,
-        bidirectional: bool = True,
+        direction: Direction = "both",
         residual: bool = False,
         dropout: Probability = 0.0,
     ) -> None:
@@ -38,7 +39,7 @@ class GRUEncoder(RecurrentEncoder):
             d_model=d_model,
             embedding_dim=embedding_dim,
             num_layers=num_layers,
-            bidirectional=bidirectional,
+            direction=direction,
             residual=residual,
             dropout=dropout,
         )

@@ -8,14 +8,15 @@ from torch import Tensor, nn
 
 from seq2seq.models.base import Encoder, Memory
 from seq2seq.nn.embedding import TokenEmbedding
-from seq2seq.nn.recurrent import Cell, RecurrentLayer, check_residual, reversal
+from seq2seq.nn.recurrent import Cell, Direction, RecurrentLayer, check_residual, reversal
 from seq2seq.text.vocab import Vocab
 
 
 class RecurrentEncoder(Encoder):
     """A stack of recurrent layers of any cell, in one direction or both; the named encoders state its options.
 
-    Its summary of the source is the last state of the forward and the first state of the backward direction.
+    Its summary of the source is what each direction holds after the last token that it reads: the last state of the
+    forward and the first state of the backward direction.
     """
 
     def __init__(
@@ -26,29 +27,28 @@ class RecurrentEncoder(Encoder):
         d_model: int,
         embedding_dim: int | None,
         num_layers: int,
-        bidirectional: bool,
+        direction: Direction,
         residual: bool,
         dropout: float,
     ) -> None:
         super().__init__()
-        if bidirectional and d_model % 2:
-            raise ValueError(f"bidirectional needs an even d_model, for example {d_model + 1}, not {d_model}")
+        if direction == "both" and d_model % 2:
+            raise ValueError(f"direction=both needs an even d_model, for example {d_model + 1}, not {d_model}")
         if residual:
             check_residual(num_layers)
         input_dim = embedding_dim or d_model
         self.output_dim = d_model
-        self.ahead_dim = d_model // 2 if bidirectional else d_model
-        self.bidirectional = bidirectional
+        self.ahead_dim = {"forward": d_model, "both": d_model // 2, "backward": 0}[direction]
         self.residual = residual
         self.embedding = TokenEmbedding(len(vocab), input_dim, vocab.pad)
         self.dropout = nn.Dropout(dropout)
         self.layers = nn.ModuleList(
-            RecurrentLayer(cell, d_model if i else input_dim, d_model, bidirectional) for i in range(num_layers)
+            RecurrentLayer(cell, d_model if i else input_dim, d_model, direction) for i in range(num_layers)
         )
 
     def forward(self, tokens: Tensor, mask: Tensor) -> Memory:
         """tokens (B,S), mask (B,S) -> states (B,S,D), zero under False, and final (B,D)."""
-        reverse = reversal(mask) if self.bidirectional else None
+        reverse = reversal(mask)
         x = self.embedding(tokens)
         for i, layer in enumerate(self.layers):
             output = layer(self.dropout(x), reverse)

@@ -122,6 +122,25 @@ def test_a_prompt_longer_than_max_length_is_kept() -> None:
     assert found[0][0].tokens == [10, 11, 12]
 
 
+@torch.no_grad()
+def test_attention_weights_are_those_of_self_attention(batch: Batch) -> None:
+    """With one layer without projections to speak of: plain softmax over the joined row, cut to the source."""
+    torch.manual_seed(3)
+    options = {"d_model": 12, "num_layers": 1, "num_heads": 1, "d_ff": 0, "positions": "none", "norm": "pre"}
+    model = DecoderOnly(VOCAB, VOCAB, decoder=Factory(transformer.TransformerDecoder, "transformer", options)).eval()
+    weights = model.attention_weights(batch)
+    assert weights is not None
+    layer = model.decoder.layers[0]
+    tokens = torch.tensor([[8, 9, 3, 2, 17]])
+    normed = layer.attention_residual.norm(model.decoder.embedding(tokens))
+    query, key, _ = layer.attention.qkv(normed)[0].chunk(3, dim=1)
+    scores = (query @ key.T / 12**0.5).masked_fill(~torch.ones(5, 5, dtype=torch.bool).tril(), float("-inf"))
+    expected = scores.softmax(dim=1)[3:, :3]
+    torch.testing.assert_close(weights[2, :2, :3], expected / expected.sum(dim=1, keepdim=True))
+    assert not weights[2, :, 3:].any()
+    assert build("lstm").attention_weights(batch) is None
+
+
 def test_what_cannot_be_a_stack_says_why() -> None:
     other = Vocab((*Vocab.special, "x"))
     convolution = Factory(decoders.components["convolutional"], "convolutional", {}, "model.decoder")

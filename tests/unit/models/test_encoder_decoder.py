@@ -51,8 +51,17 @@ def test_tying_both_sides_needs_one_vocabulary() -> None:
 
 
 def test_tying_both_sides_needs_one_width() -> None:
-    with pytest.raises(ValueError, match="same d_model, not 12 and 18"):
+    message = r"one width \(embedding_dim, or else d_model\), not 12 and 18: set tie_embeddings=target"
+    with pytest.raises(ValueError, match=message):
         build(width=18, tie_embeddings="all")
+    build(width=18, tie_embeddings="target")
+
+
+def test_tying_both_sides_looks_at_the_embeddings_only() -> None:
+    encoder = Factory(LSTMEncoder, "lstm", {"d_model": 16, "embedding_dim": 12})
+    decoder = Factory(TransformerDecoder, "transformer", SMALL)
+    model = EncoderDecoder(VOCAB, VOCAB, encoder=encoder, decoder=decoder, tie_embeddings="all")
+    assert model.encoder.embedding.weight is model.head.weight
 
 
 def test_tying_the_head_needs_equal_widths() -> None:
@@ -75,7 +84,7 @@ def test_tying_the_head_needs_equal_widths() -> None:
         ),
         (
             Factory(LSTMEncoder, "lstm", {"d_model": 13}, "model.encoder"),
-            "model.encoder: bidirectional needs an even d_model, for example 14, not 13",
+            "model.encoder: direction=both needs an even d_model, for example 14, not 13",
         ),
         (
             Factory(LSTMDecoder, "lstm", {"d_model": 16, "attention": "dot"}, "model.decoder"),

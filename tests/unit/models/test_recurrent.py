@@ -115,7 +115,7 @@ def test_maxout_needs_pairs() -> None:
 
 @pytest.mark.parametrize("encoder", [RNNEncoder, LSTMEncoder, GRUEncoder])
 def test_encoders_check_what_does_not_fit(encoder: type[Any]) -> None:
-    with pytest.raises(ValueError, match="bidirectional needs an even d_model, for example 14, not 13"):
+    with pytest.raises(ValueError, match="direction=both needs an even d_model, for example 14, not 13"):
         encoder(VOCAB, d_model=13)
     with pytest.raises(ValueError, match="set num_layers=2"):
         encoder(VOCAB, d_model=12, residual=True)
@@ -126,3 +126,23 @@ def test_embeddings_may_have_a_width_of_their_own() -> None:
     assert encoder.embedding.weight.shape == (len(VOCAB), EMBEDDING)
     assert encoder(torch.full((B, S), 5), torch.ones(B, S, dtype=torch.bool)).states.shape == (B, S, D)
     assert GRUEncoder(VOCAB, d_model=D).embedding.weight.shape == (len(VOCAB), D)
+
+
+@pytest.mark.parametrize("residual", [False, True])
+@pytest.mark.parametrize("encoder", [RNNEncoder, LSTMEncoder, GRUEncoder])
+@torch.no_grad()
+def test_backward_is_forward_over_the_reversed_source(encoder: type[Any], residual: bool) -> None:
+    torch.manual_seed(4)
+    options: dict[str, Any] = {"d_model": D, "embedding_dim": EMBEDDING, "num_layers": 3, "residual": residual}
+    backward, forward = (encoder(VOCAB, direction=way, **options) for way in ("backward", "forward"))
+    weights = {name.replace(".back.", ".ahead."): value for name, value in backward.state_dict().items()}
+    forward.load_state_dict(weights)
+    lengths, tokens = (5, 3, 0), torch.randint(4, len(VOCAB), (3, S))
+    mask = torch.arange(S) < torch.tensor(lengths)[:, None]
+    memory = backward(tokens, mask)
+    for b, length in enumerate(lengths[:2]):
+        expected = forward(tokens[b, :length].flip(0)[None], torch.ones(1, length, dtype=torch.bool))
+        torch.testing.assert_close(memory.states[b, :length], expected.states[0].flip(0))
+        torch.testing.assert_close(memory.final[b], expected.final[0])
+    assert torch.equal(memory.final, memory.states[:, 0])  # what stands at the first token was read last
+    assert not memory.states[~mask].any()

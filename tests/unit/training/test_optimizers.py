@@ -1,3 +1,4 @@
+import copy
 import io
 import math
 from collections.abc import Iterator
@@ -5,6 +6,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils import parametrizations
 
 from seq2seq.training.optimizers import Adam, AdamW, optimizers
 
@@ -36,6 +38,17 @@ def test_only_matrices_decay(cls: type[AdamW] | type[Adam]) -> None:
     assert sorted(name for group in optimizer.param_groups for name in group["param_names"]) == sorted(
         name for name, _ in model.named_parameters()
     )
+
+
+@pytest.mark.parametrize("cls", [AdamW, Adam])
+@pytest.mark.parametrize("layer", [nn.Conv1d(5, 7, 3), nn.Linear(5, 7)], ids=["convolution", "linear"])
+def test_lengths_of_weight_norm_do_not_decay(cls: type[AdamW] | type[Adam], layer: nn.Conv1d | nn.Linear) -> None:
+    """Its directions decay: they have the weight's shape. Their lengths are one for each of the 7 outputs."""
+    model = nn.Sequential(parametrizations.weight_norm(copy.deepcopy(layer)))
+    optimizer = cls(model.named_parameters(), weight_decay=0.25)
+    decay = {tuple(p.shape): group["weight_decay"] for group in optimizer.param_groups for p in group["params"]}
+    lengths = (7, *(1 for _ in layer.weight.shape[1:]))
+    assert decay == {tuple(layer.weight.shape): 0.25, lengths: 0.0, (7,): 0.0}
 
 
 def test_adamw_step_by_the_formula() -> None:
