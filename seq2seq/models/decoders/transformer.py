@@ -190,7 +190,7 @@ class TransformerDecoder(Decoder):
         return logits, replace(state, cache=cache)
 
     def attention_weights(self, tokens: Tensor, mask: Tensor, memory: Memory) -> Tensor | None:
-        """Of the last layer but one, which tells best what translates what (Garg et al., 2019)."""
+        """Of the last layer but one, which aligns words best (Garg et al., 2019); the mean over its heads."""
         layers = self._attention_layers(tokens, mask, memory)
         return layers[max(len(layers) - 2, 0)] if layers else None
 

@@ -209,4 +209,7 @@ def test_a_model_without_attention(make_model: Any, tokenizers: dict[str, Tokeni
     assert attention_maps(translator, ["old"], found) is None
     assert not attends(translator)
     assert attends(make_translator(Mirror(), tokenizers["words"]))
+    translator.source_tokenizer = None  # a language model
+    assert attention_maps(translator, ["old"], found) is None
+    assert not attends(translator)
     assert Vocab.eos not in found[0].parts[0][0]
