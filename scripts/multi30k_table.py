@@ -73,9 +73,9 @@ def main() -> None:
             if not all(call(command) for command in commands):
                 failed.append(preset)
                 continue
-        found = read_run(run)
-        print(f"{preset}: {told(plans[preset], found)}", file=sys.stderr)
-        rows.append(row(preset, plans[preset], found, json.loads(scores.read_text(encoding="utf-8"))))
+        metrics = [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+        print(f"{preset}: {told(plans[preset], times(metrics))}", file=sys.stderr)
+        rows.append(row(preset, plans[preset], json.loads(scores.read_text(encoding="utf-8"))))
     print(table(rows, options.minutes))
     if failed:
         sys.exit(f"failed, see train.log in their runs: {', '.join(failed)}")
@@ -231,14 +231,11 @@ def call(command: Sequence[str]) -> bool:
     return status == 0
 
 
-def read_run(run: Path) -> dict[str, float]:
-    """From metrics.jsonl: tokens a second, and the seconds of the updates and of the validations."""
-    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
-    return times(lines)
-
-
 def times(lines: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    """A validation is reported after the training before it, so it lasts from that report to its own."""
+    """Tokens a second of the updates; and the seconds of updates, with checkpoints, and of validations.
+
+    A validation is reported after the training before it, so it lasts from that report to its own.
+    """
     speeds = [line["train/tokens_per_second"] for line in lines if "train/tokens_per_second" in line]
     validation, before = 0.0, 0.0
     for line in lines:
@@ -250,17 +247,17 @@ def times(lines: Sequence[Mapping[str, Any]]) -> dict[str, float]:
 
 def told(plan: Plan, found: Mapping[str, float]) -> str:
     return (
-        f"{plan.max_steps:,} steps in {found['updates'] / 60:.1f} minutes, and {found['validation'] / 60:.1f} of "
-        f"validations; {found['tokens_per_second']:,.0f} tokens/s, timed beforehand {plan.tokens_per_second:,.0f}"
+        f"on the wall {plan.max_steps:,} steps in {found['updates'] / 60:.1f} minutes, validations in "
+        f"{found['validation'] / 60:.1f}, {found['tokens_per_second']:,.0f} tokens/s"
     )
 
 
-def row(preset: str, plan: Plan, found: Mapping[str, float], scores: Mapping[str, Any]) -> str:
+def row(preset: str, plan: Plan, scores: Mapping[str, Any]) -> str:
     cells = [
         f"`{preset}`",
         f"{plan.parameters / 1e6:.1f} M",
         f"{plan.max_steps:,}",
-        f"{found['tokens_per_second']:,.0f}",
+        f"{plan.tokens_per_second:,.0f}",
         f"{scores['bleu']['score']:.1f}",
         f"{scores['sentences_per_second']:,.1f}",
     ]
