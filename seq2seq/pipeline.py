@@ -29,6 +29,7 @@ from seq2seq.text.vocab import Vocab
 from seq2seq.training.checkpoint import Checkpoint, CheckpointStore, load_weights
 from seq2seq.training.console import IN_FILE_ONLY, ConsoleReporter, progress_bar, setup_logging
 from seq2seq.training.evaluator import Validator
+from seq2seq.training.generators import seed_generators
 from seq2seq.training.options import TrainerOptions
 from seq2seq.training.precision import Precision, autocast, resolve_device, resolve_precision
 from seq2seq.training.reporters import JsonLines, Reporter, TensorBoard
@@ -139,7 +140,7 @@ def make_trainer(
     device = resolve_device(options.device)
     precision = partial(autocast, device, resolve_precision(options.precision, device))
     loader = Loader(encoded, max_tokens=options.max_tokens, seed=options.seed)
-    torch.manual_seed(options.seed)
+    seed_generators(options.seed)
     model = config.model(*tokenizers.vocabs).to(device)
     return Trainer(
         model=model,

@@ -105,7 +105,7 @@ def _compose_and_run(command: str, config_name: str, job: Job) -> int:
     known = groups(folders)
     if config_name != "train":
         known = {"search": known["search"]}
-    given = [part for override in overrides for part in forgiving(override, known)]
+    given = _all_forgiving(overrides, known)
     sys.argv[1:] = [*flags, *given]
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises instead of printing, so that the fault is told in our words
     begun = False
@@ -188,6 +188,20 @@ def groups(folders: list[Path]) -> dict[str, list[str]]:
                 raise ConfigError(f"{file}: {group}={file.stem} is built in; give the file another name")
             found[group].add(file.stem)
     return {group: sorted(choices) for group, choices in sorted(found.items())}
+
+
+def _all_forgiving(overrides: list[str], known: Mapping[str, list[str]]) -> list[str]:
+    """Raises ConfigError with what is wrong in any of them."""
+    given: list[str] = []
+    problems: list[Problem] = []
+    for override in overrides:
+        try:
+            given += forgiving(override, known)
+        except ConfigError as error:
+            problems += error.problems
+    if problems:
+        raise ConfigError(*problems)
+    return given
 
 
 def forgiving(override: str, known: Mapping[str, list[str]]) -> list[str]:

@@ -18,6 +18,7 @@ from seq2seq.models.base import Model
 from seq2seq.search.translator import Interrupted
 from seq2seq.training.checkpoint import LOWER_IS_BETTER, CheckpointStore
 from seq2seq.training.evaluator import Validator
+from seq2seq.training.generators import generators_state, restore_generators
 from seq2seq.training.interrupts import Interrupts, Stopped
 from seq2seq.training.loss import Loss
 from seq2seq.training.options import TrainerOptions
@@ -256,14 +257,11 @@ class Trainer:
 
     def state_dict(self) -> dict[str, Any]:
         """All that the next step depends on, but for the weights; tensors and plain values only."""
-        generators = {"cpu": torch.get_rng_state()}
-        if self.device.type == "cuda":
-            generators["cuda"] = torch.cuda.get_rng_state(self.device)
         return {
             "progress": vars(self.progress).copy(),
             "optimizer": self.optimizer.state_dict(),
             "loader": self.loader.state_dict(),
-            "generators": generators,
+            "generators": generators_state(self.device),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -271,6 +269,4 @@ class Trainer:
         self.saved_step = self.progress.step
         self.optimizer.load_state_dict(state["optimizer"])
         self.loader.load_state_dict(state["loader"])
-        torch.set_rng_state(state["generators"]["cpu"])
-        if self.device.type == "cuda" and "cuda" in state["generators"]:
-            torch.cuda.set_rng_state(state["generators"]["cuda"], self.device)
+        restore_generators(state["generators"], self.device)

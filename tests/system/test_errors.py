@@ -33,6 +33,11 @@ def told(result: Any) -> tuple[int, str, str]:
         # groups and choices
         (["model=lstmm"], "model: no choice 'lstmm'; did you mean 'lstm'?"),
         (["model="], "model: has no value; model=null means none"),
+        (
+            ["model=lstmm", "data=demoo"],
+            "2 mistakes in the config\n  model: no choice 'lstmm'; did you mean 'lstm'?\n"
+            "  data: no choice 'demoo'; did you mean 'demo'?",
+        ),
         (["model=null"], "model: is missing; it has to be given"),
         (["data=null"], "data: is missing; it has to be given"),
         (["tokenizer=null"], "tokenizer: is missing; it has to be given"),
