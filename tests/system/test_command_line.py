@@ -62,7 +62,7 @@ def test_help_and_version(command: Command, name: str) -> None:
         told = command(name, flag, "no=matter")
         assert (told.status, told.err) == (0, "")
         assert told.out.startswith(f"{name}: ")
-        assert all(len(line) <= 100 for line in told.out.splitlines())
+        assert all(len(line) <= 80 for line in told.out.splitlines())
     told = command(name, "--version")
     assert (told.status, told.out, told.err) == (0, f"seq2seq {__version__}\n", "")
 
