@@ -24,7 +24,7 @@ def resolve(path: Path) -> Path:
     if not path.parent.is_dir():
         raise DataError(f"{message}: there is no folder {path.parent}")
     try:
-        names = os.listdir(path.parent)
+        names = [entry.name for entry in os.scandir(path.parent) if entry.is_file()]
     except OSError as error:
         raise DataError(f"{path.parent}: {error.strerror}") from error
     similar = get_close_matches(path.name, sorted(names), n=3, cutoff=0.5)
