@@ -7,6 +7,7 @@ embedding, F of the features, V vocabulary.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from math import sqrt
 from typing import Literal
 
 import torch
@@ -119,7 +120,7 @@ class RecurrentDecoder(Decoder):
         self.context_input = context_input
         self.feature_dim = feature_dim
         self.input_feeding = input_feeding
-        self.embedding = TokenEmbedding(len(vocab), embedding_dim, vocab.pad)
+        self.embedding = TokenEmbedding(len(vocab), embedding_dim, vocab.pad, scale=sqrt(embedding_dim))
         self.dropout = nn.Dropout(dropout)
         self.bridge = Linear(memory_dim, num_states(cell) * num_layers * d_model) if memory_dim else None
         self.recurrence = RecurrentStack(cell, input_dim, d_model, num_layers, dropout, residual)

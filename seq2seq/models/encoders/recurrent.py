@@ -3,6 +3,8 @@
 B sources, S source length, D width.
 """
 
+from math import sqrt
+
 import torch
 from torch import Tensor, nn
 
@@ -40,7 +42,7 @@ class RecurrentEncoder(Encoder):
         self.output_dim = d_model
         self.ahead_dim = {"forward": d_model, "both": d_model // 2, "backward": 0}[direction]
         self.residual = residual
-        self.embedding = TokenEmbedding(len(vocab), input_dim, vocab.pad)
+        self.embedding = TokenEmbedding(len(vocab), input_dim, vocab.pad, scale=sqrt(input_dim))
         self.dropout = nn.Dropout(dropout)
         self.layers = nn.ModuleList(
             RecurrentLayer(cell, d_model if i else input_dim, d_model, direction) for i in range(num_layers)
