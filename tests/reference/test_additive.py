@@ -76,7 +76,7 @@ def test_decoder(attention: str) -> None:
     for b in range(B):
         state = torch.tanh(torch.mv(decoder.bridge.weight, source.final[b]) + decoder.bridge.bias)
         for t in range(T):
-            embedded = decoder.embedding.weight[tokens[b, t]]
+            embedded = decoder.embedding.weight[tokens[b, t]] * decoder.embedding.embedding_dim**0.5
             if attention == "additive":
                 average = context(state, source.states[b], LENGTHS[b], decoder.attention)
             else:
@@ -97,7 +97,9 @@ def test_fixed_context_in_the_first_state_only() -> None:
     layers = nn.GRU(D, D, 2, batch_first=True)
     layers.load_state_dict(decoder.recurrence.layers[0].state_dict())
     first = torch.tanh(decoder.bridge(source.final)).view(B, 2, D).transpose(0, 1).contiguous()
-    expected, _ = layers(nn.functional.embedding(tokens, decoder.embedding.weight), first)
+    expected, _ = layers(
+        nn.functional.embedding(tokens, decoder.embedding.weight) * decoder.embedding.embedding_dim**0.5, first
+    )
     torch.testing.assert_close(features, expected)
 
 

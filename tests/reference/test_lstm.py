@@ -39,7 +39,7 @@ def test_padded_rows_equal_packed_ones(direction: Direction) -> None:
     copy(theirs, ours)
     tokens, mask = torch.randint(4, len(VOCAB), (B, S)), torch.arange(S) < LENGTHS[:, None]
 
-    embedded = nn.functional.embedding(tokens, ours.embedding.weight)
+    embedded = nn.functional.embedding(tokens, ours.embedding.weight) * ours.embedding.embedding_dim**0.5
     read = mirrored(embedded) if direction == "backward" else embedded
     packed = pack_padded_sequence(read, LENGTHS, batch_first=True, enforce_sorted=False)
     outputs, (last, _) = theirs(packed)

@@ -67,7 +67,7 @@ def test_decoder(input_feeding: bool) -> None:
         states = [(first[:D], first[2 * D : 3 * D]), (first[D : 2 * D], first[3 * D :])]
         attentional = torch.zeros(D)
         for t in range(T):
-            x = decoder.embedding.weight[tokens[b, t]]
+            x = decoder.embedding.weight[tokens[b, t]] * decoder.embedding.embedding_dim**0.5
             x = torch.cat((x, attentional)) if input_feeding else x
             for i, cell in enumerate(cells):
                 states[i] = cell(x, states[i])

@@ -47,7 +47,7 @@ def test_padded_rows_equal_packed_ones(cell: str, direction: Direction) -> None:
     copy(theirs, ours)
     tokens, mask = torch.randint(4, len(VOCAB), (B, S)), torch.arange(S) < LENGTHS[:, None]
 
-    embedded = nn.functional.embedding(tokens, ours.embedding.weight)
+    embedded = nn.functional.embedding(tokens, ours.embedding.weight) * ours.embedding.embedding_dim**0.5
     read = mirrored(embedded) if direction == "backward" else embedded
     packed = pack_padded_sequence(read, LENGTHS, batch_first=True, enforce_sorted=False)
     outputs, last = theirs(packed)
@@ -75,7 +75,7 @@ def test_simple_recurrence_is_the_equation() -> None:
     states = ours(tokens, torch.ones(1, S, dtype=torch.bool)).states[0]
     hidden = torch.zeros(D)
     for t in range(S):
-        x = ours.embedding.weight[tokens[0, t]]
+        x = ours.embedding.weight[tokens[0, t]] * ours.embedding.embedding_dim**0.5
         hidden = torch.relu(torch.mv(cell.weight_hh_l0, hidden) + torch.mv(cell.weight_ih_l0, x) + bias)
         torch.testing.assert_close(states[t], hidden, atol=1e-6, rtol=1e-5)
 
@@ -89,7 +89,7 @@ def test_residual_encoder() -> None:
     for theirs, mine in zip(layers, ours.layers, strict=True):
         mine.ahead.load_state_dict(theirs.state_dict())
     tokens = torch.randint(4, len(VOCAB), (B, S))
-    first = layers[0](nn.functional.embedding(tokens, ours.embedding.weight))[0]
+    first = layers[0](nn.functional.embedding(tokens, ours.embedding.weight) * ours.embedding.embedding_dim**0.5)[0]
     second = layers[1](first)[0] + first
     third = layers[2](second)[0] + second
     memory = ours(tokens, torch.ones(B, S, dtype=torch.bool))
