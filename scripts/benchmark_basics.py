@@ -49,7 +49,7 @@ def main() -> None:
 
 
 def step_seconds(loaded: LoadedRun, batches: list[Batch], precision: str) -> float:
-    model = loaded.config.model(loaded.tokenizers.source.vocab, loaded.tokenizers.target.vocab).train()
+    model = loaded.config.model(*loaded.tokenizers.vocabs).train()
     optimizer = loaded.config.optimizer(model.named_parameters())
     context = partial(autocast, loaded.device, precision)  # type: ignore[arg-type]
     step = partial(update, model, loaded.config.loss(), optimizer, clip_norm=1.0, autocast=context)

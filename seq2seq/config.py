@@ -36,6 +36,11 @@ class RunConfig:
     trainer: TrainerOptions
     plugins: list[str] = field(default_factory=list)
 
+    @property
+    def has_source(self) -> bool:
+        """Whether the data is pairs, and not text alone."""
+        return self.data().source is not None
+
 
 def bind_run(tree: Mapping[str, Any]) -> RunConfig:
     """Checks the whole tree. Raises ConfigError with every mistake in it."""
@@ -69,10 +74,14 @@ def read_run(run: RunDir, changes: Mapping[str, Any]) -> RunConfig:
         message = f"the run uses {names}, whose code runs when it is loaded; allow it: plugins=[{names}]"
         raise ConfigError(Problem("plugins", message))
     try:
-        bind_run(stored)
+        trained = bind_run(stored)
     except ConfigError as error:
         raise CheckpointError(f"{run.config}: {error}") from error
-    return bind_run(merge(stored, changes))
+    changed = bind_run(merge(stored, changes))
+    if changed.has_source != trained.has_source:
+        told = "with" if trained.has_source else "without"
+        raise ConfigError(Problem("data.source", f"the run was trained on data {told} a source"))
+    return changed
 
 
 def merge(stored: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
@@ -38,6 +38,8 @@ from seq2seq.training.trainer import Trainer
 
 log = logging.getLogger(__name__)
 
+Made = TypeVar("Made")
+
 
 def check(config: RunConfig) -> None:
     """Builds everything once, small and without data, so that a combination that cannot work is told before any work.
@@ -45,21 +47,24 @@ def check(config: RunConfig) -> None:
     Raises ConfigError with every refusal.
     """
     options = config.trainer
+    problems: list[Problem] = []
 
-    def build_corpus_and_model() -> None:
-        has_source = config.data().source is not None
-        toy = Vocab((*Vocab.special, "a", "b"))
-        one = config.tokenizer.options.get("shared") or not has_source
-        with torch.device("meta"):
-            model = config.model(toy, toy if one else Vocab((*Vocab.special, "c")))
-        if model.needs_source and not has_source:
-            told = f"is null: model={config.model.name} needs a source; model=decoder_only learns from text alone"
-            raise ConfigError(Problem("data.source", told))
-        if options.metric in ("bleu", "chrf") and not has_source:
-            raise ConfigError(Problem("trainer.metric", f"text without a source has no {options.metric}: set loss"))
+    def tried(build: Callable[[], Made]) -> Made | None:
+        try:
+            return build()
+        except ConfigError as error:
+            problems.extend(error.problems)
+            return None
 
+    corpus = tried(config.data)
+    has_source = corpus is None or corpus.source is not None
+    toy = Vocab((*Vocab.special, "a", "b"))
+    other = toy if config.tokenizer.options.get("shared") or not has_source else Vocab((*Vocab.special, "c"))
+    with torch.device("meta"):
+        tried(lambda: config.model(toy, other))
+    if not has_source:
+        problems += _without_a_source(config)
     builders: list[Callable[[], object]] = [
-        build_corpus_and_model,
         config.tokenizer,
         config.loss,
         config.search,
@@ -67,14 +72,22 @@ def check(config: RunConfig) -> None:
         partial(config.schedule, options.max_steps or 1_000_000_000),
         lambda: resolve_precision(options.precision, resolve_device(options.device)),
     ]
-    problems: list[Problem] = []
     for build in builders:
-        try:
-            build()
-        except ConfigError as error:
-            problems += error.problems
+        tried(build)
     if problems:
         raise ConfigError(*problems)
+
+
+def _without_a_source(config: RunConfig) -> Iterator[Problem]:
+    """What does not fit text alone."""
+    name, metric = config.model.name, config.trainer.metric
+    if config.model.component.needs_source:
+        told = f"is null: model={name} needs a source; model=decoder_only learns from text alone"
+        yield Problem("data.source", told)
+    if config.model.options.get("loss_on") == "all":
+        yield Problem("model.loss_on", "text without a source has nothing but the target: set target")
+    if metric in ("bleu", "chrf"):
+        yield Problem("trainer.metric", f"text without a source has no {metric}: set loss")
 
 
 def train(config: RunConfig, path: Path, command: Sequence[str]) -> None:
@@ -218,16 +231,15 @@ def _announce(config: RunConfig, encoded: EncodedCorpus, trainer: Trainer) -> No
 
 def _tokenizers(config: RunConfig, run: RunDir, source: Source) -> TokenizerPair:
     """Those of the run, trained on the training data where there are none yet."""
-    has_source = config.data().source is not None
     if run.tokenizer.is_dir():
-        return load_pair(config.tokenizer.component, run.tokenizer, has_source)
+        return load_pair(config.tokenizer.component, run.tokenizer, config.has_source)
     log.info("training the tokenizer (%s)", config.tokenizer.name)
 
     def sources() -> Iterator[str]:
         return (example.source for example in source.read())
 
     pair = train_pair(
-        config.tokenizer, sources if has_source else None, lambda: (example.target for example in source.read())
+        config.tokenizer, sources if config.has_source else None, lambda: (example.target for example in source.read())
     )
     pair.save(run.tokenizer)
     sizes = dict.fromkeys(len(vocab) for vocab in pair.vocabs)
@@ -269,8 +281,9 @@ def _validator(
 
 
 def _prompt(text: str) -> str:
-    """The first words of a line, up to three."""
-    return " ".join(text.split()[:3])
+    """The first three words of a line; of a shorter one, or of a script without spaces, the first third."""
+    words = text.split()
+    return " ".join(words[:3]) if len(words) > 3 else text[: len(text) // 3]
 
 
 def _translator(
@@ -334,11 +347,10 @@ def load_run(
     config = read_run(run, changes)
     used_device = resolve_device(device)
     used_precision = resolve_precision(precision, used_device)
-    has_source = config.data().source is not None
-    tokenizers = load_pair(config.tokenizer.component, run.tokenizer, has_source)
+    tokenizers = load_pair(config.tokenizer.component, run.tokenizer, config.has_source)
     model = config.model(*tokenizers.vocabs)
     options = config.trainer
-    store = _store(run.checkpoints, options, has_source)
+    store = _store(run.checkpoints, options, config.has_source)
     chosen = store.choose(checkpoint, average=options.average, average_of=options.average_of)
     load_weights(model, *chosen)
     model.to(used_device).eval()

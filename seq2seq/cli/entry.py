@@ -268,6 +268,8 @@ def explain(error: Exception, known: Mapping[str, list[str]]) -> ConfigError:
     for pattern, words in COMPLAINTS.items():
         if found := re.search(pattern, message):
             name, *others = found.groups()
+            if name in known and "{hint}" in words:  # model/encoder, where the model is made without one
+                return ConfigError(Problem(name, "the chosen one has no such part"))
             choices = suggest("", known.get(name, ()))
             return ConfigError(
                 Problem(name, words.format(*others, name=name, hint=suggest(name, known), choices=choices))

@@ -10,7 +10,7 @@ import tempfile
 import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from seq2seq.cli.entry import run_command
 from seq2seq.cli.help import EVALUATE
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+Split = Literal["train", "validation", "test"]
 METRICS = (("bleu", "BLEU"), ("chrf", "chrF2"), ("ter", "TER"))
 
 
@@ -31,7 +32,7 @@ class EvaluateOptions:
     """What the command takes; `search` and `data` are laid over what the run stored."""
 
     run: str
-    split: Literal["train", "validation", "test"] = "test"
+    split: Split = "test"
     source: str | None = None
     target: str | None = None
     checkpoint: str = "best"
@@ -51,7 +52,8 @@ class EvaluateOptions:
     def name(self) -> str:
         """The folder below evaluation/: the split, or the names of the two files."""
         files = [Path(file).name.removesuffix(".gz") for file in (self.source, self.target) if file is not None]
-        return "-".join(files) or self.split
+        name = "-".join(files) or self.split
+        return f"{name}-file" if files and name in get_args(Split) else name
 
 
 def main() -> None:
@@ -74,6 +76,10 @@ def evaluate(tree: dict[str, Any], command: list[str]) -> None:
     loaded = load_run(
         Path(options.run).expanduser(), options.checkpoint, changes, device=options.device, precision=options.precision
     )
+    if loaded.tokenizers.source is None:
+        useless = [key for key in ("search", "tokenize") if tree.get(key)]
+        if useless:
+            raise ConfigError(*(Problem(key, "a language model is measured without translating") for key in useless))
     examples = list(_source(loaded, options).read())
     folder = loaded.run.evaluation / options.name
     try:
@@ -102,7 +108,7 @@ def _source(loaded: LoadedRun, options: EvaluateOptions) -> Source:
     source = loaded.config.data().split(options.split)
     if source is None:
         raise ConfigError(
-            Problem(f"data.{options.split}", "the run has no such split; name files with source=, target=")
+            Problem(f"data.{options.split}", "the run has no such split; name files with target= and source=")
         )
     return source
 
@@ -131,8 +137,11 @@ def _measure(loaded: LoadedRun, examples: list[Example], options: EvaluateOption
         "steps": [checkpoint.step for checkpoint in loaded.checkpoints],
     }
     if encoded.sources is None:
+        if (encoded.targets.flat == loaded.tokenizers.target.vocab.unk).any():
+            log.warning("no bits per byte: the text holds what the tokenizer does not know")
+            return results, []
         num_tokens = int(encoded.target_lengths.sum()) + len(encoded)  # eos counts as a token, and as a byte
-        num_bytes = sum(len(example.target.encode()) + 1 for example in examples if example.target.strip())
+        num_bytes = sum(len(examples[number].target.encode()) + 1 for number in encoded.numbers)
         return results | {"bits_per_byte": loss * num_tokens / math.log(2) / num_bytes}, []
     scores, hypotheses = _translate_and_score(loaded, examples, options)
     return results | scores, hypotheses

@@ -70,7 +70,8 @@ def translate(tree: dict[str, Any], command: list[str]) -> None:
         )
         translator = loaded.translator(options.max_tokens)
         if attention is not None and not attends(translator):
-            raise ConfigError(Problem("attention", "the run's decoder does not attend to the source: nothing to write"))
+            told = "decoder does not attend to the source" if translator.source_tokenizer else "model has no source"
+            raise ConfigError(Problem("attention", f"the run's {told}: nothing to write"))
         for file in (output if options.output is not None else None, attention):
             if file is not None and stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                 file.truncate(0)  # only now: a fault up to here leaves an earlier output as it was

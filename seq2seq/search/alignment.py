@@ -6,7 +6,7 @@ B sources, S source tokens and T target tokens, both with eos.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 from itertools import chain, islice
@@ -24,22 +24,38 @@ NO_WORD = -1
 
 @dataclass(frozen=True, slots=True, eq=False)
 class AttentionMap:
-    """weights (T,S): how much of source token s target token t read; a row sums to 1.
+    """parts: for each part of the line weights (T,S): how much of source token s target token t read.
 
     source, target: the tokens as their vocabularies write them. source_words, target_words: for each token the place in
-    the text of its word, where whitespace divides words; NO_WORD for eos. A line that was cut into parts has an eos
-    after each, and no weight between tokens of different parts.
+    the text of its word, where whitespace divides words; NO_WORD for eos. They are of all parts one after the other,
+    with an eos after each.
     """
 
     source: list[str]
     target: list[str]
-    weights: np.ndarray
+    parts: list[np.ndarray]
     source_words: list[int]
     target_words: list[int]
 
+    def weights(self, max_tokens: int | None = None) -> np.ndarray:
+        """(T,S) of all parts together, of at most max_tokens a side; none between tokens of different parts."""
+        together = np.zeros((len(self.target[:max_tokens]), len(self.source[:max_tokens])), dtype=np.float32)
+        for rows, columns, part in self._blocks():
+            place = together[rows, columns]
+            place[:] = part[: place.shape[0], : place.shape[1]]
+        return together
+
+    def _blocks(self) -> Iterator[tuple[slice, slice, np.ndarray]]:
+        """The places of each part in both sides."""
+        row = column = 0
+        for part in self.parts:
+            end_row, end_column = row + part.shape[0], column + part.shape[1]
+            yield slice(row, end_row), slice(column, end_column), part
+            row, column = end_row, end_column
+
     def json(self) -> str:
         """One line; weights with 4 decimals."""
-        weights = np.round(self.weights.astype(np.float64), 4).tolist()
+        weights = np.round(self.weights().astype(np.float64), 4).tolist()
         fields = {"source": self.source, "target": self.target, "weights": weights}
         return json.dumps(fields, ensure_ascii=False)
 
@@ -52,15 +68,18 @@ class AttentionMap:
 
         Weights are summed over the tokens of the source word and averaged over those of the target word.
         """
-        by_word = np.zeros((len(self.target), max(self.source_words, default=NO_WORD) + 1))
-        for s, word in enumerate(self.source_words):
-            if word != NO_WORD:
-                by_word[:, word] += self.weights[:, s]
-        if not by_word.size:
-            return []
-        places = np.array(self.target_words)
-        words = sorted({*self.target_words} - {NO_WORD})
-        return [(int(by_word[places == word].mean(axis=0).argmax()), word) for word in words]
+        found = []
+        for rows, columns, part in self._blocks():
+            sources, targets = np.array(self.source_words[columns]), np.array(self.target_words[rows])
+            words = np.unique(sources[sources != NO_WORD])
+            if not len(words):
+                continue
+            by_word = np.stack([part[:, sources == word].sum(axis=1) for word in words], axis=1)  # (T,words)
+            found += [
+                (int(words[by_word[targets == word].mean(axis=0).argmax()]), word)
+                for word in np.unique(targets[targets != NO_WORD]).tolist()
+            ]
+        return found
 
 
 def attends(translator: Translator) -> bool:
@@ -114,15 +133,10 @@ def _map(
     sources, targets = [source for source, _ in translation.parts], [target for _, target in translation.parts]
     source_words = word_places(source_tokenizer, sources, line)
     target_words = word_places(target_tokenizer, targets, translation.text)
-    together = np.zeros((len(target_words), len(source_words)), dtype=np.float32)
-    row = column = 0
-    for part in weights:
-        together[row : row + part.shape[0], column : column + part.shape[1]] = part
-        row, column = row + part.shape[0], column + part.shape[1]
     return AttentionMap(
         _names(source_tokenizer, sources),
         _names(target_tokenizer, targets),
-        together,
+        list(weights),
         source_words,
         target_words,
     )

@@ -9,6 +9,8 @@ from torch import Tensor
 from seq2seq.models.base import Model
 from seq2seq.registry import Family
 
+PROMPT_ROOM = 100  # tokens that may follow a prompt where no other limit is given
+
 
 @dataclass(frozen=True, slots=True)
 class Hypothesis:
@@ -28,7 +30,7 @@ class Search(ABC):
     ) -> list[list[Hypothesis]]:
         """source (B,S), mask (B,S) -> for each source at least one hypothesis, best first.
 
-        prompts: for each source the tokens that its hypotheses begin with, which count as found.
+        prompts: for each source the tokens that its hypotheses begin with; they are ranked by what follows.
         """
 
 

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from seq2seq.models.base import Model
 from seq2seq.registry import NonNegativeFloat, PositiveInt
-from seq2seq.search.base import Hypothesis, Search, searches
+from seq2seq.search.base import PROMPT_ROOM, Hypothesis, Search, searches
 from seq2seq.text.vocab import Vocab
 
 NUM_NEVER_CONTINUED = 3  # pad and bos are never generated, and nothing follows eos
@@ -86,13 +86,19 @@ class Finished:
             self.counts[source] += 1
         self._groups.append((sources, tokens, log_probabilities))
 
-    def best(self, nbest: int, length_penalty: float) -> list[list[Hypothesis]]:
-        """Of each source; an empty, impossible one where none was found, as for a model that gives only nan."""
+    def best(
+        self, nbest: int, length_penalty: float, prompt_lengths: Sequence[int], of_prompts: Tensor
+    ) -> list[list[Hypothesis]]:
+        """Of each source; an empty, impossible one where none was found, as for a model that gives only nan.
+
+        prompt_lengths and of_prompts (B,), their log-probabilities: of the tokens that do not count in the ranking.
+        """
         hypotheses: list[list[Hypothesis]] = [[] for _ in self.counts]
+        before = of_prompts.tolist()
         for sources, tokens, log_probabilities in self._groups:
-            normalizer = (tokens.size(1) + 1) ** length_penalty
             for source, line, value in zip(sources, tokens.tolist(), log_probabilities.tolist(), strict=True):
-                hypotheses[source].append(Hypothesis(line, value, value / normalizer))
+                normalizer = (len(line) + 1 - prompt_lengths[source]) ** length_penalty
+                hypotheses[source].append(Hypothesis(line, value, (value - before[source]) / normalizer))
         nothing = Hypothesis([], float("-inf"), float("-inf"))
         ranked = [sorted(found, key=lambda hypothesis: -hypothesis.score) for found in hypotheses]
         return [found[:nbest] or [nothing] for found in ranked]
@@ -110,7 +116,7 @@ class Beam(Search):
     Options:
         beam_size: hypotheses kept for each source
         length_penalty: 0 ranks by log-probability, 1 by its mean over tokens; more favours longer ones
-        max_length: longest output in tokens; null means 2 x source tokens + 10, or prompt + 100
+        max_length: longest output in tokens, with its prompt; null: 2 x source + 10, or prompt + 100
         nbest: hypotheses returned for each source, at most beam_size
     """
 
@@ -139,8 +145,13 @@ class Beam(Search):
         if not limits:
             return []
         beams = Beams.start(len(limits), source.device)
+        prompt_lengths = [len(prompt) for prompt in prompts]
+        of_prompts = torch.zeros(len(limits), device=source.device)
         state = model.start(source, mask, max(limits) + 1)  # one step more than tokens, for eos
         for length in range(max(limits) + 1):
+            if 0 < length in prompt_lengths:
+                begun = [row for row, place in enumerate(beams.sources) if prompt_lengths[place] == length]
+                of_prompts[[beams.sources[row] for row in begun]] = beams.log_probabilities[begun].amax(dim=1)
             logits, state = model.step(beams.tokens[:, :, -1].flatten(), state)
             logits = logits.view(*beams.log_probabilities.shape, -1)  # (B,W,V)
             at_limit = [limits[place] == length for place in beams.sources]
@@ -168,7 +179,7 @@ class Beam(Search):
             if max(width, beams.tokens.size(1)) > 1:
                 first = torch.arange(0, len(rows) * width, width, device=source.device)
                 state = state.reorder((first[:, None] + candidates.parents).flatten())  # (B*W',)
-        return finished.best(self.nbest, self.length_penalty)
+        return finished.best(self.nbest, self.length_penalty, prompt_lengths, of_prompts)
 
     def _limits(self, mask: Tensor, prompts: Sequence[Sequence[int]]) -> list[int]:
         """The longest output of each source, at least its prompt; mask (B,S) counts the source's eos, too."""
@@ -176,7 +187,7 @@ class Beam(Search):
             return [max(self.max_length, len(prompt)) for prompt in prompts]
         usual = [2 * max(tokens - 1, 0) + 10 for tokens in mask.sum(1).tolist()]
         return [
-            length if mask.size(1) and not prompt else len(prompt) + 100
+            length if mask.size(1) and not prompt else len(prompt) + PROMPT_ROOM
             for length, prompt in zip(usual, prompts, strict=True)
         ]
 

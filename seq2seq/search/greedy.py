@@ -15,7 +15,7 @@ class Greedy(Search):
     """Takes the most probable token at each step: a beam of one hypothesis, whose states are never reordered.
 
     Options:
-        max_length: longest output in tokens; null means 2 x source tokens + 10, or prompt + 100
+        max_length: longest output in tokens, with its prompt; null: 2 x source + 10, or prompt + 100
     """
 
     def __init__(self, *, max_length: PositiveInt | None = None) -> None:

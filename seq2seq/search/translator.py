@@ -13,7 +13,7 @@ import torch
 
 from seq2seq.data.batch import pad
 from seq2seq.models.base import Model
-from seq2seq.search.base import Hypothesis, Search
+from seq2seq.search.base import PROMPT_ROOM, Hypothesis, Search
 from seq2seq.text.tokenizer import Tokenizer
 
 logger = logging.getLogger(__name__)
@@ -44,9 +44,10 @@ class Translation:
 class Translator:
     """Translates lines in batches of similar length; without source_tokenizer, continues prompts.
 
-    max_tokens: a batch's rows x (its longest source + 1 for eos); a beam multiplies the hypotheses, and so the memory,
-    but is not counted. A single line may be longer. max_length: the longest source, in tokens without eos; a longer
-    line is cut into parts. precision_context: surrounds the model's work, for example torch.autocast.
+    max_tokens: a batch's rows x (its longest source + 1 for eos, or its longest prompt + what may follow); a beam
+    multiplies the hypotheses, and so the memory, but is not counted. A single line may be longer. max_length: the
+    longest source, in tokens without eos; a longer line is cut into parts. precision_context: surrounds the model's
+    work, for example torch.autocast.
     """
 
     def __init__(
@@ -97,8 +98,10 @@ class Translator:
                 if should_stop is not None and should_stop():
                     raise Interrupted
                 for place, hypotheses in zip(batch, self._search([sources[p] for p in batch]), strict=True):
-                    source = sources[place]
-                    found[place] = [Translation(self._text(h), h.score, ((source, h.tokens),)) for h in hypotheses]
+                    source, line = sources[place], lines[line_numbers[place]]
+                    found[place] = [
+                        Translation(self._text(h, source, line), h.score, ((source, h.tokens),)) for h in hypotheses
+                    ]
                     missing[line_numbers[place]] -= 1
                 ready = len({line_numbers[place] for place in batch if missing[line_numbers[place]] == 0})
                 if on_done is not None and ready:
@@ -138,8 +141,9 @@ class Translator:
     def batches(self, sources: Sequence[Sequence[int]]) -> Iterator[list[int]]:
         """Places in `sources`, under the budget, the longest first: what does not fit into memory fails at once."""
         batch: list[int] = []
+        more = 1 if self.source_tokenizer is not None else 1 + PROMPT_ROOM
         for place in sorted(range(len(sources)), key=lambda place: -len(sources[place])):
-            longest = len(sources[batch[0] if batch else place]) + 1
+            longest = len(sources[batch[0] if batch else place]) + more
             if batch and (len(batch) + 1) * longest > self.max_tokens:
                 yield batch
                 batch = []
@@ -155,8 +159,13 @@ class Translator:
         tokens, mask = pad([[*ids, eos] for ids in sources])
         return self.search(self.model, tokens.to(self.device), mask.to(self.device))
 
-    def _text(self, hypothesis: Hypothesis) -> str:
-        return " ".join(self.target_tokenizer.decode(hypothesis.tokens).splitlines())
+    def _text(self, hypothesis: Hypothesis, source: Sequence[int], line: str) -> str:
+        """Of a prompt its line as it was given, also where the tokenizer does not know all of it, and what follows."""
+        text = " ".join(self.target_tokenizer.decode(hypothesis.tokens).splitlines())
+        if self.source_tokenizer is not None or not source:
+            return text
+        prompt = " ".join(self.target_tokenizer.decode(source).splitlines())
+        return line.rstrip() + text[len(prompt) :] if text.startswith(prompt) else text
 
 
 @contextmanager

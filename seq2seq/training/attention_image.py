@@ -21,6 +21,7 @@ FONT_SIZE = 14
 GAP = 6  # around labels
 SLANT = 50  # degrees, of the labels along the top
 MAX_TOKENS = 100  # of a side that are drawn
+MAX_LETTERS = 30  # of a token
 SCALE_STEPS = 6  # cells of the legend
 
 WHITE, INK, FAINT = (255, 255, 255), (40, 40, 40), (225, 229, 235)
@@ -39,11 +40,10 @@ def draw(attention: AttentionMap) -> np.ndarray:
     """(height, width, 3), uint8. Of a longer side the first MAX_TOKENS."""
     from PIL import Image, ImageDraw
 
-    font, letters = _font("".join(sorted({*"".join((*attention.source, *attention.target))})))
-    source, target = (
-        ["".join(letters[letter] for letter in token) for token in tokens[:MAX_TOKENS]]
-        for tokens in (attention.source, attention.target)
-    )
+    sides = [[_cut(token) for token in tokens[:MAX_TOKENS]] for tokens in (attention.source, attention.target)]
+    font, letters = _font("".join(sorted({letter for tokens in sides for token in tokens for letter in token})))
+    source, target = (["".join(letters[letter] for letter in token) for token in tokens] for tokens in sides)
+    weights = attention.weights(MAX_TOKENS)
     tops = [_slanted(label, font) for label in source]
     lengths = [font.getlength(label) for label in target]
     left = round(max(lengths)) + 2 * GAP
@@ -60,9 +60,18 @@ def draw(attention: AttentionMap) -> np.ndarray:
         y = top + row * CELL
         pen.text((left - GAP - lengths[row], y + CELL // 2), label, INK, font, anchor="lm")
         for column in range(len(source)):
-            _cell(pen, left + column * CELL, y, float(attention.weights[row, column]))
+            _cell(pen, left + column * CELL, y, float(weights[row, column]))
     _legend(pen, left, bottom + GAP, font)
     return np.asarray(canvas)
+
+
+def _cut(token: str) -> str:
+    return token if len(token) <= MAX_LETTERS else token[: MAX_LETTERS - 2] + ".."
+
+
+def _moves(letter: str) -> bool:
+    """Whether it is a space or a control character, which fonts do not draw, and at which some layouts fail."""
+    return letter.isspace() or unicodedata.category(letter) in ("Cc", "Cs")
 
 
 def _slanted(label: str, font: FreeTypeFont) -> tuple[Image, int]:
@@ -111,7 +120,7 @@ def _font(letters: str) -> tuple[FreeTypeFont, dict[str, str]]:
 
 
 def _drawn(font: FreeTypeFont, letter: str) -> str:
-    if letter == "\u2581" or letter.isspace():  # how sentencepiece writes a space
+    if letter == "\u2581" or _moves(letter):  # U+2581: how sentencepiece writes a space
         return "_"
     if _has(font, letter):
         return letter
@@ -124,5 +133,7 @@ def _drawn(font: FreeTypeFont, letter: str) -> str:
 
 def _has(font: FreeTypeFont, letter: str) -> bool:
     """Whether the font draws something else than its sign for letters that it lacks."""
+    if _moves(letter):
+        return False
     mask, missing = font.getmask(letter), font.getmask("\uffff")
     return mask.size != missing.size or bytes(mask) != bytes(missing)

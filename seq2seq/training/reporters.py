@@ -1,6 +1,7 @@
 """Where the numbers of a run go: metrics.jsonl and TensorBoard. The console has a file of its own."""
 
 import json
+import logging
 import math
 import os
 import re
@@ -10,6 +11,8 @@ from pathlib import Path
 
 from seq2seq.search.alignment import AttentionMap
 from seq2seq.training.attention_image import draw
+
+log = logging.getLogger(__name__)
 
 Sample = tuple[str, str, str]
 Option = str | int | float | bool
@@ -92,8 +95,14 @@ class TensorBoard(Reporter):
 
     def attention(self, step: int, maps: Sequence[AttentionMap]) -> None:
         for number, attention in enumerate(maps, start=1):
-            if attention.target:  # a line without text has none
-                self.writer.add_image(f"attention/{number}", draw(attention), step, dataformats="HWC")
+            if not attention.target:  # a line without text has none
+                continue
+            try:
+                image = draw(attention)
+            except (OSError, RuntimeError, ValueError) as error:  # of fonts and layouts: no reason to stop training
+                log.warning("no picture of attention/%d: %s", number, error)
+                continue
+            self.writer.add_image(f"attention/{number}", image, step, dataformats="HWC")
 
     def finish(self, options: Mapping[str, Option], values: Mapping[str, float]) -> None:
         """Fills the HPARAMS tab. Not by add_hparams, which would make a second run in a folder with a time stamp."""

@@ -51,8 +51,27 @@ def test_from_text_to_continuations(command: Command, text: list[str]) -> None:
     assert f"{scores['bits_per_byte']:.3f}" in told.out
     assert "BLEU" not in told.out
     assert not Path("lm/evaluation/test/hypotheses.txt").exists()
-    told = command("seq2seq-evaluate", "run=lm", "target=text.de")
-    assert told.status == 0, told.err
+    Path("test").write_bytes(Path("text.de").read_bytes())  # not to be taken for the split
+    Path("blank.de").write_text("          \n" * 30, encoding="utf-8")
+    for name in ("text.de", "test", "blank.de"):
+        told = command("seq2seq-evaluate", "run=lm", f"target={name}")
+        assert told.status == 0, told.err
+    assert Path("lm/evaluation/test-file/scores.json").exists()
+    blank = json.loads(Path("lm/evaluation/blank.de/scores.json").read_text(encoding="utf-8"))
+    assert blank["bits_per_byte"] == pytest.approx(blank["loss"] / math.log(2))  # characters: a token for each byte
+    for key in ("tokenize=char", "search.beam_size=3"):
+        told = command("seq2seq-evaluate", "run=lm", key)
+        name = key.partition("=")[0].partition(".")[0]
+        message = f"seq2seq-evaluate: {name}: a language model is measured without translating\n"
+        assert (told.status, told.out, told.err) == (2, "", message)
+    told = command("seq2seq-evaluate", "run=lm", "data.source=en")
+    message = "seq2seq-evaluate: data.source: the run was trained on data without a source\n"
+    assert (told.status, told.out, told.err) == (2, "", message)
+    told = command("seq2seq-translate", "run=lm", "input=text.de", "attention=out")
+    assert (told.status, told.err) == (
+        2,
+        "seq2seq-translate: attention: the run's model has no source: nothing to write\n",
+    )
     again = json.loads(Path("lm/evaluation/text.de/scores.json").read_text(encoding="utf-8"))
     assert again["loss"] == scores["loss"]
 
@@ -76,6 +95,24 @@ def test_from_text_to_continuations(command: Command, text: list[str]) -> None:
             ["model=decoder_only_tiny", "data.source=null", "trainer.metric=bleu"],
             "trainer.metric: text without a source has no bleu: set loss",
         ),
+        (
+            ["model=decoder_only_tiny", "data.source=null", "model.loss_on=all"],
+            "model.loss_on: text without a source has nothing but the target: set target",
+        ),
+        (
+            [
+                "data=text_files",
+                "data.source=null",
+                "data.target=de",
+                "model.encoder.num_heads=3",
+                "trainer.metric=chrf",
+            ],
+            "3 mistakes in the config\n"
+            "  model.encoder: d_model must be a multiple of num_heads, which is 3: for example 129, not 128\n"
+            "  data.source: is null: model=encoder_decoder needs a source; model=decoder_only learns from text alone\n"
+            "  trainer.metric: text without a source has no chrf: set loss",
+        ),
+        (["model=decoder_only_tiny", "model/encoder=lstm"], "model/encoder: the chosen one has no such part"),
         (
             ["model=decoder_only_tiny", "tokenizer.shared=false"],
             "model: one stack reads both sides with one vocabulary: set tokenizer.shared=true",

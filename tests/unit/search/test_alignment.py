@@ -92,7 +92,7 @@ def test_links() -> None:
             [0.00, 0.00, 0.00, 1.00],
         ]
     )
-    attention = AttentionMap(["a", "b", "c", "</s>"], ["d", "e", "f", "</s>"], weights, [0, 1, 1, -1], [0, 0, 1, -1])
+    attention = AttentionMap(["a", "b", "c", "</s>"], ["d", "e", "f", "</s>"], [weights], [0, 1, 1, -1], [0, 0, 1, -1])
     assert attention.links() == [(1, 0), (0, 1)]
     assert attention.pharaoh() == "1-0 0-1"
     assert json.loads(attention.json()) == {
@@ -104,23 +104,35 @@ def test_links() -> None:
 
 def test_json_has_four_decimals_and_one_line() -> None:
     weights = np.array([[1 / 3, 2 / 3]], dtype=np.float32)
-    line = AttentionMap(["\u00fc\n", "b"], ["c"], weights, [0, 1], [0]).json()
+    line = AttentionMap(["\u00fc\n", "b"], ["c"], [weights], [0, 1], [0]).json()
     assert "\n" not in line
     assert '"\u00fc\\n"' in line
     assert line.endswith('"weights": [[0.3333, 0.6667]]}')
 
 
 def test_nothing_has_no_links() -> None:
-    empty = AttentionMap([], [], np.zeros((0, 0), dtype=np.float32), [], [])
+    empty = AttentionMap([], [], [], [], [])
     assert (empty.links(), empty.pharaoh()) == ([], "")
-    only_eos = AttentionMap(["a", "</s>"], ["</s>"], np.array([[0.5, 0.5]]), [0, -1], [-1])
+    only_eos = AttentionMap(["a", "</s>"], ["</s>"], [np.array([[0.5, 0.5]])], [0, -1], [-1])
     assert only_eos.links() == []
+
+
+def test_parts_share_no_weight_and_no_links() -> None:
+    parts = [np.array([[0.2, 0.8], [0.9, 0.1]]), np.array([[1.0], [1.0], [1.0]])]
+    tokens = ["a", "</s>", "</s>"], ["b", "</s>", "c", "d", "</s>"]
+    attention = AttentionMap(*tokens, parts, [0, -1, -1], [0, -1, 1, 2, -1])
+    assert attention.weights()[:2, :2].tolist() == parts[0].astype(np.float32).tolist()
+    assert attention.weights()[2:].tolist() == [[0, 0, 1]] * 3
+    assert attention.weights(max_tokens=2).shape == (2, 2)
+    assert attention.links() == [(0, 0)]  # a part without a source word has none
 
 
 class Reverse(Search):
     """The source backwards, and its first token only."""
 
-    def __call__(self, model: Model, source: Tensor, mask: Tensor) -> list[list[Hypothesis]]:
+    def __call__(
+        self, model: Model, source: Tensor, mask: Tensor, prompts: Sequence[Sequence[int]] | None = None
+    ) -> list[list[Hypothesis]]:
         rows = [row[real][:-1].tolist() for row, real in zip(source, mask, strict=True)]
         return [[Hypothesis(row[::-1], -1.0, -1.0), Hypothesis(row[:1], -2.0, -2.0)] for row in rows]
 
@@ -170,8 +182,8 @@ def test_each_line_gets_its_own(tokenizers: dict[str, Tokenizer]) -> None:
     assert [attention.source for attention in maps] == [
         [*line.split(), "</s>"] if line.strip() else [] for line in lines
     ]
-    assert maps[3].weights.tolist() == [[0, 1, 0], [1, 0, 0], [0, 0, 1]]
-    assert (maps[0].weights.shape, maps[1].weights.shape) == ((5, 5), (0, 0))
+    assert maps[3].weights().tolist() == [[0, 1, 0], [1, 0, 0], [0, 0, 1]]
+    assert (maps[0].weights().shape, maps[1].weights().shape) == ((5, 5), (0, 0))
     assert len(model.batches) > 1
     assert all(rows * length <= 12 for rows, length in model.batches)
     assert model.was_training == [False] * len(model.batches)
@@ -181,7 +193,7 @@ def test_each_line_gets_its_own(tokenizers: dict[str, Tokenizer]) -> None:
 def test_of_other_hypotheses_too(tokenizers: dict[str, Tokenizer]) -> None:
     maps = maps_of(make_translator(Mirror(), tokenizers["words"]), ["old door", "x", "the a b"], nth=1)
     assert [attention.pharaoh() for attention in maps] == ["0-0", "0-0", "0-0"]
-    assert maps[2].weights.tolist() == [[1, 0, 0, 0], [0, 0, 0, 1]]
+    assert maps[2].weights().tolist() == [[1, 0, 0, 0], [0, 0, 0, 1]]
 
 
 def test_a_line_in_parts(tokenizers: dict[str, Tokenizer]) -> None:
@@ -190,10 +202,10 @@ def test_a_line_in_parts(tokenizers: dict[str, Tokenizer]) -> None:
     [attention] = maps_of(make_translator(Mirror(), tokenizers["words"], max_length=3), [line])
     assert attention.target == ["woman", "old", "the", "</s>", "door", "a", "opens", "</s>"]
     assert attention.pharaoh() == "2-0 1-1 0-2 5-3 4-4 3-5"
-    assert attention.weights.shape == (8, 8)
-    assert not attention.weights[:4, 4:].any()
-    assert not attention.weights[4:, :4].any()
-    assert attention.weights.sum(axis=1).tolist() == [1] * 8
+    assert attention.weights().shape == (8, 8)
+    assert not attention.weights()[:4, 4:].any()
+    assert not attention.weights()[4:, :4].any()
+    assert attention.weights().sum(axis=1).tolist() == [1] * 8
 
 
 def test_words_of_many_tokens(tokenizers: dict[str, Tokenizer]) -> None:

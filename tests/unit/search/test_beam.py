@@ -268,3 +268,22 @@ def test_highest_agrees_with_a_sort():
     assert torch.equal(best, expected.values)
     assert torch.equal(index, expected.indices)
     assert torch.equal(highest(values, 5)[0], expected.values[:, :5])
+
+
+@pytest.mark.parametrize("token", [4, 6], ids=["a likely prompt", "an unlikely prompt"])
+def test_hypotheses_are_ranked_by_what_follows_their_prompt(make_model, token):
+    """However unlikely the prompt is, what ends soon is the best where all that follows is equally likely."""
+
+    def forgetful(row, prefix):
+        row[:] = -math.inf
+        row[EOS], row[4] = math.log(0.65), math.log(0.35)
+        if len(prefix) < 3:
+            row[6] = math.log(1e-9)
+
+    model = make_model(vocab_size=8, change=forgetful)
+    nothing = torch.zeros(2, 0, dtype=torch.long)
+    found = Beam(beam_size=3, nbest=3, max_length=6)(model, nothing, nothing.bool(), [[token, token], [4, 4]])
+    for hypotheses in found:
+        assert [h.tokens[2:] for h in hypotheses] == [[], [4], [4, 4]]
+        following = [math.log(0.65), math.log(0.35 * 0.65) / 2, math.log(0.35**2 * 0.65) / 3]
+        assert [h.score for h in hypotheses] == pytest.approx(following, abs=1e-4)

@@ -41,7 +41,10 @@ class Echo(Search):
         self.shapes = []
         self.inference = []
 
-    def __call__(self, model, source, mask):
+    def __call__(self, model, source, mask, prompts=None):
+        if prompts is not None:
+            self.shapes.append((len(prompts), max(map(len, prompts))))
+            return [[Hypothesis([*prompt, 4, 5], -1.0, -1.0)] for prompt in prompts]
         self.shapes.append(tuple(source.shape))
         self.inference.append(torch.is_inference_mode_enabled() and not model.training)
         found = []
@@ -223,3 +226,19 @@ def test_the_precision_context_surrounds_the_search(make_translator):
 
     make_translator(Noting(), precision_context=precision).translate(["ab"])
     assert events == ["in", "search", "out"]
+
+
+def test_prompts_are_continued_as_they_were_given(make_translator):
+    """Also what the tokenizer does not know, here all but lower-case letters; and blanks, if not at the end."""
+    translator = make_translator()
+    translator.source_tokenizer = None
+    lines = ["abc", "A  b, c ", "", "123"]
+    assert texts(translator.translate(lines)) == [["abcab"], ["A  b, cab"], ["ab"], ["ab"]]
+
+
+def test_the_budget_of_prompts_counts_what_may_follow(make_translator):
+    search = Echo()
+    translator = make_translator(search, max_tokens=350)
+    translator.source_tokenizer = None
+    translator.translate(["a"] * 5)
+    assert search.shapes == [(3, 1), (2, 1)]

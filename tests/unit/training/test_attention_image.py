@@ -7,7 +7,7 @@ from seq2seq.training.attention_image import CELL, DARK, LIGHT, MAX_TOKENS, draw
 
 
 def make_map(source: list[str], target: list[str], weights: np.ndarray) -> AttentionMap:
-    return AttentionMap(source, target, weights.astype(np.float32), [-1] * len(source), [-1] * len(target))
+    return AttentionMap(source, target, [weights.astype(np.float32)], [-1] * len(source), [-1] * len(target))
 
 
 @pytest.fixture(params=["fonts of the system", "no fonts"])
@@ -56,3 +56,20 @@ def test_what_is_long_is_cut() -> None:
     long = ["a"] * (MAX_TOKENS + 30)
     image = draw(make_map(long, ["b", "c"], np.full((2, len(long)), 0.01)))
     assert MAX_TOKENS * CELL < image.shape[1] < (MAX_TOKENS + 10) * CELL
+
+
+@pytest.mark.usefixtures("fonts")
+def test_every_letter_can_be_drawn() -> None:
+    """Controls and separators too, at which a text layout fails."""
+    letters = [chr(code) for code in (*range(0x3000), 0xD800, 0xFEFF, 0x1F600)]
+    tokens = ["".join(letters[start : start + 25]) for start in range(0, len(letters), 25)]
+    for start in range(0, len(tokens), MAX_TOKENS):
+        some = tokens[start : start + MAX_TOKENS]
+        assert draw(make_map(some, ["x\n"], np.full((1, len(some)), 0.5))).size
+
+
+def test_a_long_token_is_cut() -> None:
+    def width(token: str) -> int:
+        return draw(make_map(["a"], [token], np.ones((1, 1)))).shape[1]
+
+    assert width("b" * 20) < width("b" * 3000) <= width("b" * 30)

@@ -99,7 +99,7 @@ def test_tensorboard_samples_are_shown_as_they_are(tmp_path: Path) -> None:
 def attention_map(source: list[str], target: list[str]) -> AttentionMap:
     """Each target token reads the source token in its place."""
     weights = np.eye(len(target), len(source), dtype=np.float32)
-    return AttentionMap(source, target, weights, list(range(len(source))), list(range(len(target))))
+    return AttentionMap(source, target, [weights], list(range(len(source))), list(range(len(target))))
 
 
 def test_tensorboard_shows_attention(tmp_path: Path) -> None:
