@@ -292,7 +292,7 @@ def test_patience_without_validation_is_said(command: Command, corpus: None) -> 
         (
             "evaluate run=run data.name=text_files data.source=en data.target=de",
             2,
-            "data.test: the run has no such split; name files with source=, target=",
+            "data.test: the run has no such split; name files with target= and source=",
         ),
         ("evaluate run=run source=in.txt", 2, "source=FILE needs target=FILE, what its lines are compared with"),
         (
