@@ -69,8 +69,8 @@ def test_it_shows_where_the_first_translations_come_from(validator: Validator) -
         [*(names[i] for i in t.parts[0][1]), "</s>"] for t in translations[:3]
     ]
     for attention in maps:
-        assert attention.weights.shape == (len(attention.target), len(attention.source))
-        assert attention.weights.sum(axis=1) == pytest.approx(1, abs=1e-5)
+        assert attention.weights().shape == (len(attention.target), len(attention.source))
+        assert attention.weights().sum(axis=1) == pytest.approx(1, abs=1e-5)
 
 
 def test_training_goes_on_as_if_it_had_not_been(validator: Validator) -> None:
