@@ -72,9 +72,7 @@ def translate(tree: dict[str, Any], command: list[str]) -> None:
         if attention is not None and not attends(translator):
             told = "decoder does not attend to the source" if translator.source_tokenizer else "model has no source"
             raise ConfigError(Problem("attention", f"the run's {told}: nothing to write"))
-        for file in (output if options.output is not None else None, attention):
-            if file is not None and stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                file.truncate(0)  # only now: a fault up to here leaves an earlier output as it was
+        earlier = [file for file in (output if options.output is not None else None, attention) if file is not None]
         nbest = loaded.config.search.options.get("nbest", 1) > 1
         # A bar would be drawn between the translations, or between what a person types.
         typing = options.input is None and sys.stdin.isatty()
@@ -85,11 +83,21 @@ def translate(tree: dict[str, Any], command: list[str]) -> None:
             found = translator.translate(chunk, first_line=done + 1, on_done=advance)
             found = found if nbest else [best_first[:1] for best_first in found]
             text = "".join(_format(number, best_first, nbest) for number, best_first in enumerate(found, start=done))
+            _empty(earlier)
             _write(output, options.output or "standard output", text, done)
             if attention is not None and options.attention is not None:
                 for text in _alignments(translator, chunk, found, Path(options.attention).suffix in JSON_LINES):
                     _write(attention, options.attention, text, done)
             done += len(chunk)
+        _empty(earlier)
+
+
+def _empty(files: list[IO[bytes] | BinaryIO]) -> None:
+    """Only when there is something to write: a fault before that leaves an earlier output as it was."""
+    for file in files:
+        if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            file.truncate(0)
+    files.clear()
 
 
 def _write(file: IO[bytes] | BinaryIO, name: str, text: str, done: int) -> None:

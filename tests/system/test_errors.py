@@ -405,3 +405,18 @@ def test_in_processes_of_their_own(command: Command, trained: Path) -> None:
         "seq2seq-translate: nowhere: no such run directory\n",
     )
     assert os.listdir() == []
+
+
+def test_a_fault_before_the_first_output_leaves_an_earlier_one(command: Command, run: Path) -> None:
+    Path("in.txt").write_bytes(b"one\n\xff\n")
+    Path("out.txt").write_text("kept\n", encoding="utf-8")
+    result = command("seq2seq-translate", "run=run", "input=in.txt", "output=out.txt")
+    assert (result.status, Path("out.txt").read_text(encoding="utf-8")) == (3, "kept\n")
+    Path("in.txt").write_bytes(b"")
+    result = command("seq2seq-translate", "run=run", "input=in.txt", "output=out.txt")
+    assert (result.status, Path("out.txt").read_text(encoding="utf-8")) == (0, "")
+    Path("in.txt").write_bytes(b"one\ntwo\n")
+    Path("out.txt").write_text("a much longer output than the new one\n" * 9, encoding="utf-8")
+    result = command("seq2seq-translate", "run=run", "input=in.txt", "output=out.txt")
+    assert result.status == 0
+    assert Path("out.txt").read_text(encoding="utf-8").count("\n") == 2
