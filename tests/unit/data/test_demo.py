@@ -72,7 +72,7 @@ def clause(subject, verb, *objects, **rest):
     return Clause(person(subject), word, tuple(zip(cases, map(person, objects), strict=False)), **rest)
 
 
-def check(pair, english, german):
+def assert_pair(pair, english, german):
     assert pair == (english, german)
 
 
@@ -118,12 +118,12 @@ def test_noun_phrases_agree(text, english, cases):
 
 
 def test_pronouns_take_the_case_of_the_verb():
-    check(statement(clause("I", "see", "he")), "I see him", "ich sehe ihn")
-    check(statement(clause("he", "help", "I")), "he helps me", "er hilft mir")
-    check(statement(clause("you", "follow", "she")), "you follow her", "du folgst ihr")
-    check(statement(clause("she", "thank", "they")), "she thanks them", "sie dankt ihnen")
-    check(statement(clause("they", "wait for", "she")), "they wait for her", "sie warten auf sie")
-    check(statement(clause("we", "love", "you")), "we love you", "wir lieben dich")
+    assert_pair(statement(clause("I", "see", "he")), "I see him", "ich sehe ihn")
+    assert_pair(statement(clause("he", "help", "I")), "he helps me", "er hilft mir")
+    assert_pair(statement(clause("you", "follow", "she")), "you follow her", "du folgst ihr")
+    assert_pair(statement(clause("she", "thank", "they")), "she thanks them", "sie dankt ihnen")
+    assert_pair(statement(clause("they", "wait for", "she")), "they wait for her", "sie warten auf sie")
+    assert_pair(statement(clause("we", "love", "you")), "we love you", "wir lieben dich")
 
 
 @pytest.mark.parametrize(
@@ -148,37 +148,37 @@ def test_both_subjects_make_a_plural():
     pair = statement(
         Clause(both(phrase("the man"), phrase("his daughter")), VERB["go"], complement=place("in", "a park"))
     )
-    check(pair, "the man and his daughter go in a park", "der Mann und seine Tochter gehen in einem Park")
+    assert_pair(pair, "the man and his daughter go in a park", "der Mann und seine Tochter gehen in einem Park")
 
 
 def test_negation():
-    check(
+    assert_pair(
         statement(clause("the man", "see", "the dog", negated=True)),
         "the man does not see the dog",
         "der Mann sieht den Hund nicht",
     )
-    check(statement(clause("Anna", "see", "no dog")), "Anna sees no dog", "Anna sieht keinen Hund")
-    check(
+    assert_pair(statement(clause("Anna", "see", "no dog")), "Anna sees no dog", "Anna sieht keinen Hund")
+    assert_pair(
         statement(clause("they", "open", "the doors", negated=True)),
         "they do not open the doors",
         "sie machen die Türen nicht auf",
     )
-    check(
+    assert_pair(
         statement(clause("you", "wait for", "the doctor", negated=True)),
         "you do not wait for the doctor",
         "du wartest nicht auf den Arzt",
     )
-    check(
+    assert_pair(
         statement(clause("the soup", "be", complement=Pair("good", "gut"), negated=True)),
         "the soup is not good",
         "die Suppe ist nicht gut",
     )
-    check(
+    assert_pair(
         statement(clause("he", "help", "you", tense=MODAL["can"], negated=True)),
         "he cannot help you",
         "er kann dir nicht helfen",
     )
-    check(
+    assert_pair(
         statement(clause("he", "buy", "this car", tense=MODAL["have"], negated=True)),
         "he does not have to buy this car",
         "er muss dieses Auto nicht kaufen",
@@ -187,35 +187,35 @@ def test_negation():
 
 def test_separable_verbs():
     main = clause("the boy", "open", "a window")
-    check(statement(main), "the boy opens a window", "der Junge macht ein Fenster auf")
-    check(
+    assert_pair(statement(main), "the boy opens a window", "der Junge macht ein Fenster auf")
+    assert_pair(
         subordinate(Pair("because", "weil"), main),
         "because the boy opens a window",
         "weil der Junge ein Fenster aufmacht",
     )
-    check(
+    assert_pair(
         statement(clause("the boy", "open", "a window", tense="perfect")),
         "the boy has opened a window",
         "der Junge hat ein Fenster aufgemacht",
     )
-    check(
+    assert_pair(
         statement(clause("the boy", "open", "a window", tense=MODAL["want"])),
         "the boy wants to open a window",
         "der Junge will ein Fenster aufmachen",
     )
-    check(statement(clause("she", "pick up", "he")), "she picks him up", "sie holt ihn ab")
-    check(statement(clause("she", "pick up", "the girl")), "she picks up the girl", "sie holt das Mädchen ab")
-    check(statement(clause("she", "look at", "he")), "she looks at him", "sie sieht ihn an")
+    assert_pair(statement(clause("she", "pick up", "he")), "she picks him up", "sie holt ihn ab")
+    assert_pair(statement(clause("she", "pick up", "the girl")), "she picks up the girl", "sie holt das Mädchen ab")
+    assert_pair(statement(clause("she", "look at", "he")), "she looks at him", "sie sieht ihn an")
 
 
 def test_perfect_with_haben_and_sein():
-    check(
+    assert_pair(
         statement(clause("we", "eat", "the apples", tense="perfect")),
         "we have eaten the apples",
         "wir haben die Äpfel gegessen",
     )
-    check(statement(clause("Paul", "get up", tense="perfect")), "Paul has gotten up", "Paul ist aufgestanden")
-    check(
+    assert_pair(statement(clause("Paul", "get up", tense="perfect")), "Paul has gotten up", "Paul ist aufgestanden")
+    assert_pair(
         subordinate(Pair("that", "dass"), clause("you", "follow", "a wolf", tense="perfect")),
         "that you have followed a wolf",
         "dass du einem Wolf gefolgt bist",
@@ -223,17 +223,17 @@ def test_perfect_with_haben_and_sein():
 
 
 def test_modal_verbs():
-    check(
+    assert_pair(
         statement(clause("I", "read", "the letter", tense=MODAL["will"])),
         "I will read the letter",
         "ich werde den Brief lesen",
     )
-    check(
+    assert_pair(
         statement(clause("you", "cook", "the eggs", tense=MODAL["should"])),
         "you should cook the eggs",
         "du solltest die Eier kochen",
     )
-    check(
+    assert_pair(
         subordinate(Pair("although", "obwohl"), clause("he", "write", "a book", tense=MODAL["may"])),
         "although he may write a book",
         "obwohl er ein Buch schreiben darf",
@@ -241,37 +241,37 @@ def test_modal_verbs():
 
 
 def test_two_objects_and_adverbs():
-    check(
+    assert_pair(
         statement(clause("the man", "give", "his son", "a knife")),
         "the man gives his son a knife",
         "der Mann gibt seinem Sohn ein Messer",
     )
-    check(
+    assert_pair(
         statement(clause("I", "visit", "the queen", time=Pair("today", "heute"))),
         "I visit the queen today",
         "ich besuche heute die Königin",
     )
-    check(
+    assert_pair(
         statement(clause("I", "visit", "she", time=Pair("today", "heute"))),
         "I visit her today",
         "ich besuche sie heute",
     )
     often = Pair("often", "oft")
-    check(
+    assert_pair(
         statement(clause("he", "lose", "the key", frequency=often)),
         "he often loses the key",
         "er verliert den Schlüssel oft",
     )
-    check(statement(clause("he", "buy", "eggs", frequency=often)), "he often buys eggs", "er kauft oft Eier")
+    assert_pair(statement(clause("he", "buy", "eggs", frequency=often)), "he often buys eggs", "er kauft oft Eier")
 
 
 def test_an_adverb_in_front_inverts():
-    check(
+    assert_pair(
         fronted(Pair("today", "heute"), clause("the man", "see", "a bird")),
         "today the man sees a bird",
         "heute sieht der Mann einen Vogel",
     )
-    check(
+    assert_pair(
         fronted(Pair("tomorrow", "morgen"), clause("Max", "call", "we", tense=MODAL["will"])),
         "tomorrow Max will call us",
         "morgen wird Max uns anrufen",
@@ -279,53 +279,53 @@ def test_an_adverb_in_front_inverts():
 
 
 def test_prepositions():
-    check(place("in", "the garden"), "in the garden", "im Garten")
-    check(place("in", "the old house"), "in the old house", "im alten Haus")
-    check(place("in", "this garden"), "in this garden", "in diesem Garten")
-    check(place("in", "the city"), "in the city", "in der Stadt")
-    check(place("in front of", "the house"), "in front of the house", "vor dem Haus")
-    check(place("on", "a table"), "on a table", "auf einem Tisch")
-    check(place("into", "the house", lexicon.DIRECTIONS), "into the house", "ins Haus")
-    check(place("into", "the park", lexicon.DIRECTIONS), "into the park", "in den Park")
-    check(place("to", "the school", lexicon.DIRECTIONS), "to the school", "zur Schule")
-    check(place("to", "the station", lexicon.DIRECTIONS), "to the station", "zum Bahnhof")
-    check(place("to", "the stations", lexicon.DIRECTIONS), "to the stations", "zu den Bahnhöfen")
-    check(place("through", "the forest", lexicon.DIRECTIONS), "through the forest", "durch den Wald")
-    check(statement(clause("he", "dream of", "the bear")), "he dreams of the bear", "er träumt vom Bären")
+    assert_pair(place("in", "the garden"), "in the garden", "im Garten")
+    assert_pair(place("in", "the old house"), "in the old house", "im alten Haus")
+    assert_pair(place("in", "this garden"), "in this garden", "in diesem Garten")
+    assert_pair(place("in", "the city"), "in the city", "in der Stadt")
+    assert_pair(place("in front of", "the house"), "in front of the house", "vor dem Haus")
+    assert_pair(place("on", "a table"), "on a table", "auf einem Tisch")
+    assert_pair(place("into", "the house", lexicon.DIRECTIONS), "into the house", "ins Haus")
+    assert_pair(place("into", "the park", lexicon.DIRECTIONS), "into the park", "in den Park")
+    assert_pair(place("to", "the school", lexicon.DIRECTIONS), "to the school", "zur Schule")
+    assert_pair(place("to", "the station", lexicon.DIRECTIONS), "to the station", "zum Bahnhof")
+    assert_pair(place("to", "the stations", lexicon.DIRECTIONS), "to the stations", "zu den Bahnhöfen")
+    assert_pair(place("through", "the forest", lexicon.DIRECTIONS), "through the forest", "durch den Wald")
+    assert_pair(statement(clause("he", "dream of", "the bear")), "he dreams of the bear", "er träumt vom Bären")
     with_hat = prepositional(Pair("with", "mit"), "dative", phrase("a red hat"))
     woman = phrase("the woman", with_hat)
     assert (woman.english[0], woman.german[2]) == ("the woman with a red hat", "der Frau mit einem roten Hut")
 
 
 def test_questions():
-    check(
+    assert_pair(
         sentence(question(clause("the cat", "see", "a mouse")), "?"),
         "Does the cat see a mouse?",
         "Sieht die Katze eine Maus?",
     )
-    check(
+    assert_pair(
         question(clause("you", "sleep", tense="perfect", negated=True)),
         "have you not slept",
         "hast du nicht geschlafen",
     )
-    check(
+    assert_pair(
         statement(Clause(who(), VERB["help"], (("dative", phrase("the child")),))),
         "who helps the child",
         "wer hilft dem Kind",
     )
-    check(question(clause("he", "visit"), lexicon.QUESTIONS["person"]), "who does he visit", "wen besucht er")
-    check(question(clause("he", "trust"), lexicon.QUESTIONS["dative"]), "who does he trust", "wem vertraut er")
-    check(
+    assert_pair(question(clause("he", "visit"), lexicon.QUESTIONS["person"]), "who does he visit", "wen besucht er")
+    assert_pair(question(clause("he", "trust"), lexicon.QUESTIONS["dative"]), "who does he trust", "wem vertraut er")
+    assert_pair(
         question(clause("the boys", "buy", tense=MODAL["want"]), lexicon.QUESTIONS["thing"]),
         "what do the boys want to buy",
         "was wollen die Jungen kaufen",
     )
-    check(
+    assert_pair(
         question(clause("she", "run", tense="perfect"), lexicon.QUESTIONS["direction"]),
         "where has she run",
         "wohin ist sie gerannt",
     )
-    check(
+    assert_pair(
         question(clause("the tomatoes", "be", complement=Pair("red", "rot")), Pair("why", "warum")),
         "why are the tomatoes red",
         "warum sind die Tomaten rot",
@@ -336,24 +336,24 @@ def test_subordinate_clauses():
     reads = clause("the queen", "read", "a newspaper")
     sleeps = clause("the king", "sleep")
     because = subordinate(Pair("because", "weil"), reads)
-    check(
+    assert_pair(
         sentence(clause_after(statement(sleeps), because)),
         "The king sleeps because the queen reads a newspaper.",
         "Der König schläft, weil die Königin eine Zeitung liest.",
     )
-    check(
+    assert_pair(
         sentence(clause_before(subordinate(Pair("if", "wenn"), sleeps), reads)),
         "If the king sleeps, the queen reads a newspaper.",
         "Wenn der König schläft, liest die Königin eine Zeitung.",
     )
     believes = Clause(phrase("the farmer"), next(v for v in lexicon.VERBS if v.english == "believe"))
-    check(
+    assert_pair(
         clause_after(statement(believes), subordinate(lexicon.THAT, clause("she", "put on", "a dress"))),
         "the farmer believes that she puts on a dress",
         "der Bauer glaubt, dass sie ein Kleid anzieht",
     )
     knows = Clause(PRONOUN["I"], next(v for v in lexicon.VERBS if v.frame == "whether"), negated=True)
-    check(
+    assert_pair(
         clause_after(statement(knows), subordinate(lexicon.WHETHER, clause("he", "come back", tense="perfect"))),
         "I do not know whether he has come back",
         "ich weiß nicht, ob er zurückgekommen ist",
@@ -362,8 +362,10 @@ def test_subordinate_clauses():
 
 def test_joined_clauses():
     first, second = statement(clause("I", "sing")), statement(clause("the children", "laugh"))
-    check(joined(first, second), "I sing and the children laugh", "ich singe und die Kinder lachen")
-    check(joined(first, second, contrast=True), "I sing, but the children laugh", "ich singe, aber die Kinder lachen")
+    assert_pair(joined(first, second), "I sing and the children laugh", "ich singe und die Kinder lachen")
+    assert_pair(
+        joined(first, second, contrast=True), "I sing, but the children laugh", "ich singe, aber die Kinder lachen"
+    )
 
 
 @pytest.fixture(scope="module")
