@@ -31,7 +31,7 @@ from seq2seq.training.console import IN_FILE_ONLY, ConsoleReporter, progress_bar
 from seq2seq.training.evaluator import Validator
 from seq2seq.training.generators import seed_generators
 from seq2seq.training.options import TrainerOptions
-from seq2seq.training.parallel import ALONE, Parallel
+from seq2seq.training.parallel import ALONE, Parallel, contact
 from seq2seq.training.precision import Precision, autocast, resolve_device, resolve_precision
 from seq2seq.training.reporters import JsonLines, TensorBoard
 from seq2seq.training.run_dir import RunDir, flatten
@@ -109,7 +109,8 @@ def train(config: RunConfig, path: Path, command: Sequence[str], parallel: Paral
             setup_logging(run.log)
             run.record_start(command)
         try:
-            _prepare_and_train(config, run, splits["train"], splits["validation"], parallel)
+            with contact():
+                _prepare_and_train(config, run, splits["train"], splits["validation"], parallel)
         except Exception as error:  # the command tells it on the screen
             log.error("%s", error, exc_info=not isinstance(error, UserError), extra=IN_FILE_ONLY)
             raise

@@ -41,7 +41,7 @@ class RankLost(UserError):
 class Parallel:
     """The ranks of a run, of which this process is one. One process alone, the default, has no process group.
 
-    Every method is called by all ranks, in the same order, or by none; it raises RankLost where one of them has ended.
+    Every method is called by all ranks, in the same order, or by none.
     store: what all ranks can reach as long as one of them, or torchrun, lives.  interrupts: the signals that the ranks
     tell each other of.
     """
@@ -83,8 +83,7 @@ class Parallel:
         if self.alone:
             return tensor
         summed = tensor.clone()
-        with contact():
-            dist.all_reduce(summed)
+        dist.all_reduce(summed)
         return summed
 
     def gather(self, value: T) -> list[T]:
@@ -92,8 +91,7 @@ class Parallel:
         if self.alone:
             return [value]
         values: list[T] = [value] * self.world_size
-        with contact():
-            dist.all_gather_object(values, value)
+        dist.all_gather_object(values, value)
         return values
 
     def share(self, value: T) -> T:
@@ -101,15 +99,13 @@ class Parallel:
         if self.alone:
             return value
         values = [value]
-        with contact():
-            dist.broadcast_object_list(values)
+        dist.broadcast_object_list(values)
         return values[0]
 
     def copy_from_first(self, tensor: Tensor) -> None:
         """Fills the tensor with the first rank's."""
         if not self.alone:
-            with contact():
-                dist.broadcast(tensor, 0)
+            dist.broadcast(tensor, 0)
 
     def check_devices(self, devices: int | None, device: str) -> None:
         """Raises ConfigError where the options do not fit the processes that have been started."""
@@ -192,10 +188,12 @@ def _end_with_launcher() -> None:
 
 @contextmanager
 def contact() -> Iterator[None]:
-    """torch tells of a lost connection by a RuntimeError."""
+    """Within, what torch raises when a connection breaks becomes RankLost."""
     try:
         yield
     except RuntimeError as error:
+        if not isinstance(error, dist.DistError) and "gloo" not in str(error):
+            raise
         raise RankLost(
             "lost another rank: its process has ended or its machine cannot be reached; the same command continues "
             "from the newest checkpoint"

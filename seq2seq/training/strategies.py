@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Literal
@@ -10,7 +11,9 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from seq2seq.training.parallel import ALONE, Parallel, contact
+from seq2seq.nn.attention import CrossAttention
+from seq2seq.nn.transformer import TransformerDecoderLayer, TransformerEncoderLayer
+from seq2seq.training.parallel import ALONE, Parallel
 
 StrategyName = Literal["ddp", "fsdp"]
 
@@ -83,8 +86,7 @@ class Replicas(Strategy):
         while len(self.sent) < len(self.buckets):
             self._send()
         for bucket, (flat, work) in zip(self.buckets, self.sent, strict=True):
-            with contact():
-                work.wait()
+            work.wait()
             parts = torch.split(flat, [parameter.numel() for parameter in bucket])
             for parameter, part in zip(bucket, parts, strict=True):
                 parameter.grad = part.view_as(parameter)
@@ -101,8 +103,7 @@ class Replicas(Strategy):
         bucket = self.buckets[len(self.sent)]
         gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in bucket]
         flat = torch.cat([gradient.flatten() for gradient in gradients])
-        with contact():
-            work = dist.all_reduce(flat, async_op=True)
+        work = dist.all_reduce(flat, async_op=True)
         assert work is not None
         self.sent.append((flat, work))
 
@@ -134,11 +135,12 @@ class Shards(Strategy):
         from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forward_method
 
         super().__init__(parallel)
+        # Linear returns a view, which only matters to what changes it in place.
+        warnings.filterwarnings("ignore", "FSDP2-wrapped module .* returned a view")
         _equalize(model, parallel)
         mesh = init_device_mesh(device.type, (parallel.world_size,))
-        lists = [module for module in model.modules() if isinstance(module, nn.ModuleList)]
-        for layer in (layer for layers in lists for layer in layers):
-            fully_shard(layer, mesh=mesh)
+        for unit in _units(model):
+            fully_shard(unit, mesh=mesh)
         fully_shard(model, mesh=mesh)
         register_fsdp_forward_method(model, "features")
         self.modules = [module for module in model.modules() if isinstance(module, FSDPModule)]
@@ -177,12 +179,14 @@ class Shards(Strategy):
     def optimizer_state(self, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
         """Put together on the CPU, one tensor after the other."""
         state = optimizer.state_dict()
-        for of_weight in state["state"].values():
-            for name, value in of_weight.items():
-                if isinstance(value, Tensor):
-                    whole = self.whole(value)
-                    of_weight[name] = whole.cpu() if self.parallel.first else None
-        return state
+        together: dict[int, dict[str, Any]] = {}
+        for number, values in state["state"].items():
+            together[number] = {}
+            for name, value in values.items():
+                whole = self.whole(value) if isinstance(value, Tensor) else value
+                if self.parallel.first:
+                    together[number][name] = whole.cpu() if isinstance(whole, Tensor) else whole
+        return {**state, "state": together}
 
     def load_optimizer_state(self, optimizer: torch.optim.Optimizer, state: Mapping[str, Any]) -> None:
         weights = [weight for group in optimizer.param_groups for weight in group["params"]]
@@ -191,6 +195,20 @@ class Shards(Strategy):
             for number, values in state["state"].items()
         }
         optimizer.load_state_dict({**state, "state": parts})
+
+
+def _units(model: nn.Module) -> Iterator[nn.Module]:
+    """What is put together at once, inner ones first: layers of a Transformer, in which nearly all weights of a large
+    model are. All else, such as embeddings and recurrent layers, is put together for a whole micro-batch.
+    """
+    for module in model.modules():
+        if isinstance(module, CrossAttention):  # called by `heads`, before the layer itself is
+            yield module.key_value
+            if module.norms is not None:
+                yield module.norms.key
+    for module in model.modules():
+        if isinstance(module, TransformerEncoderLayer | TransformerDecoderLayer):
+            yield module
 
 
 ONE_PROCESS = Strategy()
