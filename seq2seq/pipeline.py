@@ -186,7 +186,7 @@ def make_trainer(
         world_size=parallel.world_size,
     )
     seed_generators(options.seed)
-    model = config.model(*tokenizers.vocabs).to(device)
+    model = config.model(*tokenizers.vocabs)
     strategy = make_strategy(options.strategy, model, parallel, device)
     if not parallel.first:
         seed_generators(options.seed, parallel.rank)

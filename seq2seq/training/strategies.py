@@ -126,7 +126,7 @@ class Shards(Strategy):
     """Each rank has a part of every weight, of its gradient and of the optimizer's state, and a layer is put together
     when it is used: FSDP (Zhao et al. 2023, arXiv:2304.11277), torch's fully_shard.
 
-    To be made before the optimizer, which has to get the parts.
+    Made of a model on the CPU, so that no device ever has to hold all of it.
     """
 
     def __init__(self, model: nn.Module, parallel: Parallel, device: torch.device) -> None:
@@ -142,6 +142,7 @@ class Shards(Strategy):
         for unit in _units(model):
             fully_shard(unit, mesh=mesh)
         fully_shard(model, mesh=mesh)
+        model.to(device)  # buffers, if any are left
         register_fsdp_forward_method(model, "features")
         self.modules = [module for module in model.modules() if isinstance(module, FSDPModule)]
         for module in self.modules:  # sums, not means: only the update step divides
@@ -215,10 +216,11 @@ ONE_PROCESS = Strategy()
 
 
 def make_strategy(name: StrategyName, model: nn.Module, parallel: Parallel, device: torch.device) -> Strategy:
-    """To be made before the optimizer."""
-    if parallel.alone:
-        return ONE_PROCESS
-    return Shards(model, parallel, device) if name == "fsdp" else Replicas(model, parallel)
+    """Moves the model to the device, or this rank's part of it. To be called before the optimizer is made."""
+    if name == "fsdp" and not parallel.alone:
+        return Shards(model, parallel, device)
+    model.to(device)
+    return ONE_PROCESS if parallel.alone else Replicas(model, parallel)
 
 
 def _equalize(model: nn.Module, parallel: Parallel) -> None:
