@@ -26,7 +26,7 @@ def launch(number: int, arguments: Sequence[str]) -> int:
     They have torchrun's environment variables. Signals are passed on; when a rank fails, the others follow: they notice
     it at their next message, or are killed after some seconds.
     """
-    ranks = [_start(rank, number, port, arguments) for port in [_free_port()] for rank in range(number)]
+    ranks: list[subprocess.Popen[bytes]] = []
     passed: set[int] = set()
 
     def pass_on(received: int, frame: FrameType | None) -> None:
@@ -36,6 +36,19 @@ def launch(number: int, arguments: Sequence[str]) -> int:
 
     for each in (signal.SIGINT, signal.SIGTERM):
         signal.signal(each, pass_on)
+    port = _free_port()
+    try:
+        for rank in range(number):
+            ranks.append(_start(rank, number, port, arguments))
+        return _status(_wait(ranks), passed)
+    finally:
+        for process in ranks:
+            process.kill()
+            process.wait()
+
+
+def _wait(ranks: Sequence[subprocess.Popen[bytes]]) -> list[int]:
+    """The ranks' statuses; 0 for one that still lives after another one has failed and GRACE has passed."""
     failed_at: float | None = None
     while any(rank.poll() is None for rank in ranks):
         time.sleep(POLL)
@@ -43,11 +56,7 @@ def launch(number: int, arguments: Sequence[str]) -> int:
             failed_at = time.monotonic()
         if failed_at is not None and time.monotonic() - failed_at > GRACE:
             break
-    statuses = [rank.poll() for rank in ranks]
-    for rank in ranks:
-        rank.kill()
-        rank.wait()
-    return _status([0 if status is None else status for status in statuses], passed)
+    return [rank.poll() or 0 for rank in ranks]
 
 
 def _start(rank: int, number: int, port: int, arguments: Sequence[str]) -> subprocess.Popen[bytes]:

@@ -22,10 +22,13 @@ def train(tree: dict[str, Any], command: list[str]) -> None:
 
     from seq2seq.config import bind_run
     from seq2seq.pipeline import train as train_run
+    from seq2seq.training.console import silence
     from seq2seq.training.parallel import join
 
     run = tree.pop("run")
     parallel = join()
+    if not parallel.first:
+        silence()
     try:
         train_run(bind_run(tree), Path(run).expanduser(), command, parallel)
     except UserError as error:

@@ -20,7 +20,6 @@ from torch.distributed import PrefixStore, Store  # type: ignore[attr-defined]
 from torch.distributed.rendezvous import rendezvous
 
 from seq2seq.errors import ConfigError, Problem, UserError
-from seq2seq.training.console import silence
 from seq2seq.training.interrupts import Interrupts
 
 T = TypeVar("T")
@@ -169,8 +168,6 @@ def join() -> Parallel:
         place = ":".join(environment.get(name, "?") for name in ("MASTER_ADDR", "MASTER_PORT"))
         reason = str(error).splitlines()[0]
         raise ConfigError(f"the ranks do not find each other at {place}: {reason}") from error
-    if rank != 0:
-        silence()  # the first rank's messages are enough
     ranks_here = int(environment.get("LOCAL_WORLD_SIZE", world_size))
     return Parallel(rank, world_size, ranks_here, PrefixStore("seq2seq", store))
 

@@ -223,7 +223,7 @@ class Trainer:
             return False
         self._report()
         try:
-            metrics, translations = self.validator(lambda: interrupts.pending is not None)
+            metrics, translations = self.validator(lambda: interrupts.pending is not None or bool(interrupts))
         except Interrupted:
             self.parallel.wait()  # and agree on the signal
             return False
