@@ -76,6 +76,12 @@ def metrics(workplace: Path, run: str) -> list[dict[str, float]]:
     return [{name: value for name, value in line.items() if "second" not in name} for line in lines]
 
 
+def test_a_strategy_without_effect_is_told(command, tiny: tuple[str, ...]) -> None:
+    told = command("seq2seq-train", *tiny, "run=alone", "trainer.strategy=fsdp", "trainer.max_steps=1")
+    assert told.status == 0
+    assert told.err.count("warning: trainer.strategy=fsdp has no effect on one process\n") == 1
+
+
 @pytest.fixture(scope="module")
 def whole(workplace: Path) -> str:
     """A run that nothing disturbed."""

@@ -4,7 +4,7 @@ import multiprocessing
 import os
 import socket
 from collections.abc import Callable
-from multiprocessing.connection import Connection
+from multiprocessing.connection import Connection, wait
 from typing import Any
 
 import numpy as np
@@ -92,14 +92,10 @@ def on_ranks(number: int, work: Callable[[Parallel], Any]) -> list[Any]:
     processes = [context.Process(target=run, args=(rank, pipes[rank][1])) for rank in range(number)]
     for process in processes:
         process.start()
-    for _, end in pipes:
-        end.close()
-    results = []
-    for ours, _ in pipes:
-        try:
-            results.append(ours.recv() if ours.poll(60) else TimeoutError())
-        except EOFError:
-            results.append(None)
+    results: list[Any] = []
+    for process, (ours, _) in zip(processes, pipes, strict=True):
+        ready = wait([ours, process.sentinel], timeout=600)
+        results.append(ours.recv() if ours in ready else None if ready else TimeoutError())
     for process in processes:
         process.kill()
         process.join()

@@ -34,3 +34,14 @@ def test_all_of_them_go_on_where_they_were() -> None:
 def test_a_seed_that_numpy_has_no_room_for() -> None:
     seed_generators(2**63 - 1)
     assert all(np.isfinite(draw()))
+
+
+def test_each_rank_draws_its_own_numbers_and_the_first_those_of_one_process() -> None:
+    def drawn(*arguments: int) -> tuple[float, float, float]:
+        seed_generators(*arguments)
+        return torch.rand(1).item(), random.random(), float(np.random.rand())
+
+    assert drawn(5, 0) == drawn(5)
+    assert drawn(5, 1) == drawn(5, 1)
+    found = [drawn(5), drawn(5, 1), drawn(5, 2), drawn(6), drawn(6, 1)]
+    assert all(len(set(numbers)) == len(found) for numbers in zip(*found, strict=True))

@@ -3,6 +3,7 @@
 import os
 import signal
 import time
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ import torch
 from seq2seq.data.corpus import Example, ListSource
 from seq2seq.data.encoded import encode_source
 from seq2seq.errors import ConfigError, DataError
+from seq2seq.pipeline import _check_same_data
 from seq2seq.search.beam import Beam
 from seq2seq.search.translator import Interrupted, Translator
 from seq2seq.text.plain import WordTokenizer
@@ -124,6 +126,19 @@ def test_a_fault_is_told_once(on_ranks) -> None:
         [False, True],
         [False, False],
     ]
+
+
+def test_ranks_that_read_other_data_do_not_train(on_ranks) -> None:
+    def begin(parallel: Parallel) -> Any:
+        loader = SimpleNamespace(state_dict=lambda: {"contents": "new" if parallel.rank == 2 else "old"})
+        try:
+            _check_same_data(SimpleNamespace(parallel=parallel, loader=loader))
+        except DataError as error:
+            return str(error)
+        return None
+
+    told = "rank 2 has read other training data than rank 0: is one's copy out of date?"
+    assert on_ranks(3, begin) == [told] * 3
 
 
 def test_options_that_do_not_fit_the_processes(monkeypatch: pytest.MonkeyPatch) -> None:
