@@ -123,4 +123,4 @@ class ConvolutionalDecoder(Decoder):
         for layer, past in zip(self.layers, state.past.unbind(1), strict=True):
             inputs.append(x)
             x = layer(x, past, embedded, state.source)
-        return self.dropout(self.leave(x)), inputs
+        return self.dropout(self.leave(x)) / SCALE, inputs
