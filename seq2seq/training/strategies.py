@@ -143,7 +143,8 @@ class Shards(Strategy):
             fully_shard(unit, mesh=mesh)
         fully_shard(model, mesh=mesh)
         model.to(device)  # buffers, if any are left
-        register_fsdp_forward_method(model, "features")
+        for method in ("features", "start", "step", "attention_weights"):  # one of them is what is called first
+            register_fsdp_forward_method(model, method)
         self.modules = [module for module in model.modules() if isinstance(module, FSDPModule)]
         for module in self.modules:  # sums, not means: only the update step divides
             module.set_gradient_divide_factor(1.0)

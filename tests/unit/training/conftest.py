@@ -68,7 +68,7 @@ def make_corpus() -> Callable[[int], EncodedCorpus]:
 
 
 def on_ranks(number: int, work: Callable[[Parallel], Any]) -> list[Any]:
-    """What `work` returns, or raises, in each of `number` processes; None of one that has been killed.
+    """What `work` returns in each of `number` processes; None of one that has been killed. Raises what one raises.
 
     They are forked, so that they need not import torch again, and talk through gloo.
     """
@@ -92,13 +92,21 @@ def on_ranks(number: int, work: Callable[[Parallel], Any]) -> list[Any]:
     processes = [context.Process(target=run, args=(rank, pipes[rank][1])) for rank in range(number)]
     for process in processes:
         process.start()
-    results: list[Any] = []
-    for process, (ours, _) in zip(processes, pipes, strict=True):
-        ready = wait([ours, process.sentinel], timeout=600)
-        results.append(ours.recv() if ours in ready else None if ready else TimeoutError())
+    results: list[Any] = [None] * number
+    waiting = set(range(number))
+    while waiting and not any(isinstance(result, Exception) for result in results):
+        ready = wait([of_rank for rank in waiting for of_rank in (pipes[rank][0], processes[rank].sentinel)])
+        for rank in sorted(waiting):
+            if pipes[rank][0] in ready:
+                results[rank] = pipes[rank][0].recv()
+            if pipes[rank][0] in ready or processes[rank].sentinel in ready:
+                waiting.remove(rank)
     for process in processes:
         process.kill()
         process.join()
+    for result in results:
+        if isinstance(result, Exception):
+            raise result
     return results
 
 

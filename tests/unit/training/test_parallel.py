@@ -194,7 +194,7 @@ def validator(model: torch.nn.Module, parallel: Parallel, strategy: str) -> Vali
 
 @pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
 def test_ranks_share_a_validation(strategy: str, make_model, on_ranks) -> None:
-    """Three of them, five sentences, and batches of unequal numbers."""
+    """Five sentences, so that they have unequal numbers of batches; before any training, as at a resume."""
 
     def validate(parallel: Parallel) -> Any:
         made = validator(make_model("transformer"), parallel, strategy)
@@ -205,7 +205,7 @@ def test_ranks_share_a_validation(strategy: str, make_model, on_ranks) -> None:
         return metrics, [translation.text for translation in translations], [m.weights().tolist() for m in maps]
 
     metrics, texts, maps = validate(ALONE)
-    for found, found_texts, found_maps in on_ranks(3, validate):
+    for found, found_texts, found_maps in on_ranks(2, validate):
         assert found == pytest.approx(metrics, rel=1e-5)
         assert found_texts == texts
         assert [torch.tensor(m).shape for m in found_maps] == [torch.tensor(m).shape for m in maps]
