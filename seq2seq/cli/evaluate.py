@@ -58,19 +58,26 @@ class EvaluateOptions:
 
 def main() -> None:
     """The entry point."""
-    run_command("seq2seq-evaluate", "evaluate", evaluate, EVALUATE)
+    run_command("seq2seq-evaluate", "evaluate", evaluate, EVALUATE, check)
+
+
+def check(tree: dict[str, Any]) -> EvaluateOptions:
+    """Raises ConfigError for what is wrong with the options."""
+    from seq2seq.binding import bind
+    from seq2seq.metrics.scores import make_scorer
+
+    options = bind(EvaluateOptions, tree)
+    if options.tokenize is not None:
+        make_scorer("bleu", options.tokenize)
+    return options
 
 
 def evaluate(tree: dict[str, Any], command: list[str]) -> None:
-    from seq2seq.binding import bind
-    from seq2seq.metrics.scores import make_scorer
     from seq2seq.pipeline import load_run
     from seq2seq.training.checkpoint import write_replaced
     from seq2seq.training.console import setup_logging
 
-    options = bind(EvaluateOptions, tree)
-    if options.tokenize is not None:
-        make_scorer("bleu", options.tokenize)  # a wrong one is told before any work
+    options = check(tree)
     setup_logging(None)
     changes = {key: tree[key] for key in ("search", "data", "plugins") if tree.get(key)}
     loaded = load_run(

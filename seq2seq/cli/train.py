@@ -1,23 +1,39 @@
 """seq2seq-train: trains a model, or continues a run."""
 
+from __future__ import annotations
+
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from seq2seq.cli.entry import run_command
 from seq2seq.cli.help import train_help
 
+if TYPE_CHECKING:
+    from seq2seq.config import RunConfig
+
 
 def main() -> None:
     """The entry point."""
-    run_command("seq2seq-train", "train", train, train_help())
+    run_command("seq2seq-train", "train", train, train_help(), check)
 
 
 def train(tree: dict[str, Any], command: list[str]) -> None:
-    from seq2seq.config import bind_run
     from seq2seq.pipeline import train as train_run
 
-    run = tree.pop("run")
-    train_run(bind_run(tree), Path(run).expanduser(), command)
+    train_run(_bind(tree), Path(tree["run"]).expanduser(), command)
+
+
+def check(tree: dict[str, Any]) -> None:
+    """Raises ConfigError where the run cannot be trained."""
+    from seq2seq.pipeline import check as check_run
+
+    check_run(_bind(tree))
+
+
+def _bind(tree: dict[str, Any]) -> RunConfig:
+    from seq2seq.config import bind_run
+
+    return bind_run({key: value for key, value in tree.items() if key != "run"})
 
 
 if __name__ == "__main__":

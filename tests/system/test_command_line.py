@@ -15,16 +15,20 @@ Command = Callable[..., Any]
 
 def test_a_sweep(command: Command, tiny: tuple[str, ...]) -> None:
     """Each job has a run of its own, named after what differs; one that fails does not stop the others."""
-    told = command("seq2seq-train", "-m", *tiny, "trainer.max_steps=1", "run=sweep", "optimizer.lr=1e-2,-1,0.02")
-    assert (told.status, told.out) == (2, "")
+    Path("sweep").mkdir()
+    given = [*tiny, "trainer.max_steps=1", "run=sweep", "optimizer.lr=1e-2,1e45,0.02"]
+    told = command("seq2seq-train", "-m", *given)
+    assert (told.status, told.out) == (1, "")  # of the one whose weights are no longer numbers
+    assert os.listdir() == ["sweep"]
     jobs = sorted(path.name for path in Path("sweep").iterdir())
-    assert [job.rpartition("-")[0] for job in jobs] == ["optimizer.lr=0.01", "optimizer.lr=0.02"]
-    for job, lr in zip(jobs, [0.01, 0.02], strict=True):
+    lrs = ["optimizer.lr=0.01", "optimizer.lr=0.02", "optimizer.lr=1e+45"]
+    assert [job.rpartition("-")[0] for job in jobs] == lrs
+    for job, lr in zip(jobs[:2], [0.01, 0.02], strict=True):
         config = yaml.safe_load(Path("sweep", job, "config.yaml").read_text(encoding="utf-8"))
         assert config["optimizer"]["lr"] == lr
         assert f"\nseq2seq-train: run=sweep/{job}\n" in "\n" + told.err
         assert f"  seq2seq-translate run=sweep/{job} input=FILE output=FILE\n" in told.err
-    assert "seq2seq-train: optimizer.lr: should be greater than 0, but is -1\n" in told.err
+    assert "seq2seq-train: the validation loss is not finite at step 1" in told.err
 
     # The line to type next works as it stands.
     Path("in.txt").write_text("one\n", encoding="utf-8")
@@ -33,16 +37,47 @@ def test_a_sweep(command: Command, tiny: tuple[str, ...]) -> None:
     assert Path("\u00fcbersetzt.txt").read_text(encoding="utf-8").count("\n") == 1
 
 
-def test_the_names_of_a_sweep(command: Command) -> None:
-    """As long as that is short, all overrides are in it. Flags may stand between them."""
-    told = command("seq2seq-train", "data.train=7", "model=lstm_tiny,transformer_tiny", "-m", "trainer.max_steps=no")
-    assert told.status == 2
+def test_a_sweep_with_mistakes_does_not_start(command: Command) -> None:
+    given = ["model=lstm_tiny,transformer_tiny", "optimizer.lr=1e-3,-1", "model.encoder.d_model=64", "data.seed=2"]
+    told = command("seq2seq-train", "-m", *given)
+    assert (told.status, told.out) == (2, "")
     assert told.err == (
-        "seq2seq-train: run=runs/data.train=7,model=lstm_tiny,trainer.max_steps=no\n"
-        "seq2seq-train: trainer.max_steps: should be a whole number, but is 'no'\n"
-        "seq2seq-train: run=runs/data.train=7,model=transformer_tiny,trainer.max_steps=no\n"
-        "seq2seq-train: trainer.max_steps: should be a whole number, but is 'no'\n"
+        "seq2seq-train: 3 of the sweep's 4 jobs cannot be done, so none was begun\n"
+        "  model=lstm_tiny optimizer.lr=-1\n"
+        "  model=transformer_tiny optimizer.lr=-1\n"
+        "    optimizer.lr: should be greater than 0, but is -1\n"
+        "  model=transformer_tiny optimizer.lr=0.001\n"
+        "    model: tie_embeddings=all needs source and target embeddings of one width (embedding_dim, or else "
+        "d_model), not 64 and 128: set tie_embeddings=target\n"
     )
+    assert os.listdir() == []
+
+
+def test_a_mistake_of_all_jobs_of_a_sweep_is_told_once(command: Command) -> None:
+    """Flags may stand between the overrides."""
+    told = command("seq2seq-train", "model=lstm_tiny,transformer_tiny", "-m", "trainer.max_steps=no")
+    assert (told.status, told.out) == (2, "")
+    assert told.err == "seq2seq-train: trainer.max_steps: should be a whole number, but is 'no'\n"
+    told = command("seq2seq-train", "-m", "model=lstm_tiny,transformer_tiny", "optimizer.lr=${nothing}")
+    assert (told.status, told.out) == (2, "")
+    assert told.err == "seq2seq-train: optimizer.lr: Interpolation key 'nothing' not found\n"
+    assert os.listdir() == []
+
+
+def test_a_sweep_of_another_command(command: Command, run: Path) -> None:
+    told = command("seq2seq-evaluate", "-m", "run=run", "checkpoint=last,step_00000002", "split=tset,test")
+    assert (told.status, told.out) == (2, "")
+    assert told.err == (
+        "seq2seq-evaluate: 2 of the sweep's 4 jobs cannot be done, so none was begun\n"
+        "  checkpoint=last split=tset\n"
+        "  checkpoint=step_00000002 split=tset\n"
+        "    split: should be one of train, validation, test, but is 'tset'; did you mean 'test'?\n"
+    )
+    told = command("seq2seq-evaluate", "-m", "run=run", "checkpoint=last,step_00000002")
+    assert told.status == 0
+    assert told.out.count("test: 20 sentences, checkpoint") == 2
+    assert told.err.startswith("seq2seq-evaluate: checkpoint=last\n")
+    assert os.listdir() == ["run"]
 
 
 def test_a_sweep_with_a_wrong_choice_does_not_start(command: Command) -> None:
