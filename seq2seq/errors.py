@@ -1,7 +1,7 @@
 """Faults that a user can cause, each with the exit status of the command that meets it."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 
@@ -42,6 +42,12 @@ class CheckpointError(UserError):
     """A checkpoint or a run directory that cannot be used."""
 
     exit_status = 4
+
+
+def listed(names: Sequence[str], most: int, joint: str = ", ") -> str:
+    """The first of them, and how many more there are."""
+    left_out = len(names) - most
+    return joint.join(names[:most]) + (f" and {left_out} more" if left_out > 0 else "")
 
 
 def suggest(word: str, choices: Iterable[str]) -> str:

@@ -177,6 +177,8 @@ def forgiving(override: str, known: Mapping[str, list[str]]) -> list[str]:
         raise ConfigError(f"'{override}' has no key before the '='; see --help")
     if key in ("hydra/launcher", "hydra/sweeper") and value != "basic":
         raise ConfigError(Problem(key, "a sweep's jobs are done here, one after the other"))
+    if equals and _is_option(key, known):
+        raise ConfigError(Problem(key, f"is an option, not a group: type {key.replace('/', '.')}={value}"))
     if not equals or not re.fullmatch(r"[A-Za-z_][\w./]*", key) or re.split("[./]", key)[0] == "hydra":
         return [override]
     if not value:
@@ -191,6 +193,13 @@ def forgiving(override: str, known: Mapping[str, list[str]]) -> list[str]:
     if FOREIGN.search(value) and not NOTATION.search(value):
         value = f"'{value}'"
     return [f"{key}={value}" if "/" in key else f"++{key}={value}"]
+
+
+def _is_option(key: str, known: Mapping[str, list[str]]) -> bool:
+    """Whether the key is that of an option, written like a group's."""
+    group, slash, option = key.lstrip("+~").rpartition("/")
+    has_subgroups = any(other.startswith(f"{group}/") for other in known)
+    return bool(slash) and "@" not in key and ("." in option or (group in known and not has_subgroups))
 
 
 def _chosen(group: str, value: str, known: Mapping[str, list[str]]) -> list[str]:

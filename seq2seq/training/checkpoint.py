@@ -29,7 +29,7 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 
-from seq2seq.errors import CheckpointError, suggest
+from seq2seq.errors import CheckpointError, listed, suggest
 
 log = logging.getLogger(__name__)
 
@@ -248,7 +248,7 @@ class CheckpointStore:
             self._point_and_prune()
             return checkpoint, training
         if faults:
-            first = "\n".join(f"  {fault}" for fault in list(faults.values())[:3])
+            first = listed([f"  {fault}" for fault in faults.values()], 3, "\n")
             raise CheckpointError(
                 f"{self.folder}: no checkpoint is whole; remove the folder to train from the beginning\n{first}"
             )

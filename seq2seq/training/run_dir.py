@@ -21,7 +21,7 @@ from typing import Any
 import torch
 import yaml
 
-from seq2seq.errors import CheckpointError, ConfigError, Problem
+from seq2seq.errors import CheckpointError, ConfigError, Problem, listed
 from seq2seq.training.checkpoint import write_replaced
 
 GROWING = ("trainer.max_steps", "trainer.max_epochs", "trainer.patience")  # limits, which a later start may raise
@@ -159,7 +159,7 @@ def _nearby_runs(path: Path) -> str:
     if not path.parent.is_dir():
         return ""
     runs = sorted(entry.name for entry in path.parent.iterdir() if (entry / "config.yaml").exists())
-    return f"; in {path.parent} there are: {', '.join(runs[:8])}" if runs else ""
+    return f"; in {path.parent} there are: {listed(runs, 8)}" if runs else ""
 
 
 def _version(package: str) -> str | None:

@@ -27,6 +27,10 @@ def told(result: Any) -> tuple[int, str, str]:
         # keys
         (["optimizer.lrr=1"], "optimizer.lrr: unknown key; did you mean 'lr'?"),
         (["lr=1"], "lr: unknown key; did you mean 'optimizer.lr'?"),
+        (
+            ["name=lstm"],
+            "name: unknown key; did you mean 'model.name' or 'model.encoder.name' or 'model.decoder.name' and 6 more?",
+        ),
         (["modle=lstm"], "modle: unknown key; did you mean 'model'?"),
         (["+optimizer.lrr=1"], "optimizer.lrr: unknown key; did you mean 'lr'?"),
         (["hydra.foo=1"], "hydra.foo: unknown key"),

@@ -194,6 +194,12 @@ def test_a_broken_config(run: RunDir, content: str, message: str, monkeypatch: p
 def test_what_is_not_there(run: RunDir) -> None:
     with pytest.raises(CheckpointError, match=r"no such run directory; in .* there are: run$"):
         RunDir(run.path.parent / "rum").read_config()
+    for number in range(9):
+        other = run.path.parent / f"other{number}"
+        other.mkdir()
+        (other / "config.yaml").touch()
+    with pytest.raises(CheckpointError, match=r"are: other0, (other\d, ){6}other7 and 2 more$"):
+        RunDir(run.path.parent / "rum").read_config()
     with pytest.raises(CheckpointError, match=r"not a run directory \(it has no config.yaml\)"):
         RunDir(run.tokenizer).read_config()
 
