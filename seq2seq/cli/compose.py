@@ -8,7 +8,7 @@ import re
 import sys
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -64,7 +64,7 @@ def compose_jobs(config_name: str) -> list[Job]:
     def take(composed: DictConfig) -> None:
         # Faults are not raised here: Hydra would add lines of its own, and end a sweep at the first.
         try:
-            jobs.append(_job(composed, given, with_run=config_name == "train"))
+            jobs.append(_job(composed, given, known, with_run=config_name == "train"))
         except OmegaConfBaseException as error:
             problems.extend(explain(error, known).problems)
         except ConfigError as error:
@@ -78,10 +78,12 @@ def compose_jobs(config_name: str) -> list[Job]:
             raise explain(error, known) from error
     if problems:
         raise ConfigError(*dict.fromkeys(problems))
+    if config_name == "train":
+        jobs = [job if job.in_sweep else replace(job, tree=_continued(job.tree, given, known)) for job in jobs]
     return jobs
 
 
-def _job(composed: Any, given: list[str], *, with_run: bool) -> Job:
+def _job(composed: Any, given: list[str], known: Mapping[str, list[str]], *, with_run: bool) -> Job:
     """given: the overrides as Hydra got them. with_run: whether the tree says where the run is, or shall be."""
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
@@ -96,6 +98,7 @@ def _job(composed: Any, given: list[str], *, with_run: bool) -> Job:
     settings = HydraConfig.get()
     overrides = [override.lstrip("+") for override in settings.overrides.task]
     varied = _varied(overrides, given)
+    _leave_out_absent_parts(tree, settings.runtime.choices, overrides, known)
     name = told = " ".join(varied or overrides)
     if with_run:
         tree["run"] = run_path(tree, settings, overrides, varied)
@@ -251,6 +254,60 @@ def explain(error: Exception, known: Mapping[str, list[str]]) -> ConfigError:
 
 def _no_choice(group: str, choice: str, known: Mapping[str, list[str]]) -> ConfigError:
     return ConfigError(Problem(group, f"no choice '{choice}'; {suggest(choice, known[group])}"))
+
+
+def _continued(tree: dict[str, Any], given: list[str], known: Mapping[str, list[str]]) -> dict[str, Any]:
+    """The config of the run that is to be continued with the typed values laid over it, where `run` and values are all
+    that is typed and the run has a checkpoint; otherwise the tree as composed.
+
+    Raises CheckpointError for a run that cannot be read, ConfigError for one with plugins that are not typed.
+    """
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    overrides = {x.key_or_group: x for x in OverridesParser.create().parse_overrides(given)}
+    if "run" not in overrides or any(x.is_delete() or "/" in key or key in known for key, x in overrides.items()):
+        return tree
+
+    from seq2seq.config import merge, read_stored
+    from seq2seq.training.run_dir import RunDir
+
+    run = RunDir(Path(tree["run"]).expanduser())
+    if not run.has_checkpoints:
+        return tree
+    print(f"run={tree['run']}: what is not typed is as in its config.yaml", file=sys.stderr)
+    typed = OmegaConf.create({})
+    for key, override in overrides.items():
+        if not key.startswith("hydra."):
+            OmegaConf.update(typed, key, override.value(), force_add=True)
+    try:
+        values = OmegaConf.to_container(typed, resolve=True)
+    except OmegaConfBaseException as error:
+        raise explain(error, known) from error
+    assert isinstance(values, dict)
+    return merge(read_stored(run, tree), {str(key): value for key, value in values.items()})
+
+
+def _leave_out_absent_parts(
+    tree: dict[str, Any], choices: Mapping[str, str | None], overrides: list[str], known: Mapping[str, list[str]]
+) -> None:
+    """Takes away what an experiment says of a part that the chosen model does not have, as an encoder's dropout of a
+    decoder-only one. What was typed stays, to be refused.
+    """
+    experiment, model = choices.get("experiment"), tree.get("model")
+    if experiment is None or not isinstance(model, dict):
+        return
+    absent = [
+        part
+        for part, options in model.items()
+        if f"model/{part}" in known.keys() - choices.keys() and isinstance(options, dict) and "name" not in options
+    ]
+    for part in absent:
+        if not any(override.startswith(f"model.{part}") for override in overrides):
+            del model[part]
+            why = f"which model={choices.get('model')} does not have"
+            print(f"experiment={experiment}: without its model.{part}, {why}", file=sys.stderr)
 
 
 def _varied(overrides: list[str], given: list[str]) -> list[str]:

@@ -37,6 +37,7 @@ FREE = (  # what may change for a later start; another device or number of threa
     "trainer.samples",
 )
 ABSENT = "absent"
+MAX_TOLD = 8  # differences; of two unrelated configs there are dozens
 FIRST_FILES = (".lock", ".config.yaml.tmp")  # all that there is where a kill came before the config was stored
 PACKAGES = ("torch", "numpy", "hydra-core", "sentencepiece", "sacrebleu", "datasets", "safetensors", "pydantic")
 
@@ -53,6 +54,11 @@ class RunDir:
         self.tokenizer = path / "tokenizer"
         self.checkpoints = path / "checkpoints"
         self.evaluation = path / "evaluation"
+
+    @property
+    def has_checkpoints(self) -> bool:
+        """Whether there is something to continue."""
+        return any(self.checkpoints.glob("step_*"))
 
     def read_config(self) -> dict[str, Any]:
         """The stored config. Raises CheckpointError where this is no run directory or its config is broken."""
@@ -73,10 +79,10 @@ class RunDir:
     def open_for_training(self, config: Mapping[str, Any]) -> None:
         """Stores the config; compares it first with the stored one of a run that has made something already.
 
-        Raises ConfigError with every key that differs and made a difference so far: a start that ended at a mistake in
+        Raises ConfigError with the keys that differ and made a difference so far: a start that ended at a mistake in
         the config, or without memory, must not keep the mistake for ever.
         """
-        if any(self.checkpoints.glob("step_*")):
+        if self.has_checkpoints:
             _compare(self.path, self.read_config(), config, "")
         elif self.tokenizer.exists():
             _compare(self.path, self.read_config(), config, "tokenizer.", "data.")
@@ -135,8 +141,10 @@ def _compare(path: Path, stored: Mapping[str, Any], given: Mapping[str, Any], *p
         else:
             problems.append(Problem(key, f"was {_show(before)}, but is {_show(after)}"))
     if problems:
-        advice = f"the run {path} was started with another config; train the changed one in another run (run=...)"
-        raise ConfigError(advice, *problems)
+        advice = f"seq2seq-train run={path} continues it as it was, and another run=... trains this one"
+        more = [f"and {len(problems) - MAX_TOLD} more"] if len(problems) > MAX_TOLD else []
+        told = f"the run {path} was started with another config: {advice}"
+        raise ConfigError(told, *problems[:MAX_TOLD], *more)
 
 
 def flatten(tree: Mapping[str, Any], path: str = "") -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Sweeps, and what the flags print."""
 
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -84,6 +85,45 @@ def test_a_sweep_with_a_wrong_choice_does_not_start(command: Command) -> None:
     told = command("seq2seq-train", "-m", "model=lstm_tiny,lstmm")
     assert (told.status, told.err) == (2, "seq2seq-train: model: no choice 'lstmm'; did you mean 'lstm'?\n")
     assert os.listdir() == []
+
+
+def test_the_run_alone_continues_it(command: Command, run: Path) -> None:
+    before = (run / "config.yaml").read_text(encoding="utf-8")
+    told = command("seq2seq-train", "run=run")
+    assert (told.status, told.out) == (0, "")
+    assert told.err.startswith("run=run: what is not typed is as in its config.yaml\n")
+    assert "already done: trainer.max_steps is reached; a larger one continues this run\n" in told.err
+    assert (run / "config.yaml").read_text(encoding="utf-8") == before
+    told = command("seq2seq-train", "trainer.max_steps=5", "run=run")
+    assert told.status == 0
+    assert "continuing at step 4\n" in told.err
+    after = (run / "config.yaml").read_text(encoding="utf-8")
+    assert after == before.replace("max_steps: 4\n", "max_steps: 5\n")
+
+
+def test_without_a_checkpoint_the_run_alone_begins_anew(command: Command, run: Path, tiny: tuple[str, ...]) -> None:
+    """Whatever was wrong with the first start is forgotten."""
+    shutil.rmtree(run / "checkpoints")
+    shutil.rmtree(run / "tokenizer")
+    given = [value for value in tiny if value.startswith(("trainer", "data", "tokenizer"))]
+    assert command("seq2seq-train", *given, "run=run").status == 0
+    config = yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))
+    assert config["model"]["encoder"]["name"] == "transformer"
+
+
+def test_an_experiment_takes_a_model_without_one_of_its_parts(command: Command) -> None:
+    for language in ("en", "de"):
+        Path(f"text.{language}").write_text("one two\nthree\n" * 9, encoding="utf-8")
+    given = ["experiment=multi30k", "model=decoder_only_tiny", "data.train=text", "tokenizer=characters", "run=run"]
+    told = command("seq2seq-train", *given, "model.encoder.dropout=0.1")
+    assert (told.status, told.err) == (2, "seq2seq-train: model.encoder: unknown key; did you mean 'decoder'?\n")
+    told = command("seq2seq-train", *given, "trainer.max_steps=2", "schedule.warmup=1", "model.decoder.d_model=24")
+    assert told.status == 0
+    assert told.err.startswith(
+        "experiment=multi30k: without its model.encoder, which model=decoder_only_tiny does not have\n"
+    )
+    model = yaml.safe_load(Path("run", "config.yaml").read_text(encoding="utf-8"))["model"]
+    assert (set(model), model["decoder"]["dropout"]) == ({"name", "decoder", "tie_embeddings", "loss_on"}, 0.3)
 
 
 def test_the_run_is_named_after_model_and_data(command: Command, tiny: tuple[str, ...]) -> None:

@@ -2,6 +2,7 @@
 
 import gzip
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -362,10 +363,45 @@ def test_a_changed_config_on_an_existing_run(command: Command, run: Path, tiny: 
     assert told(command("seq2seq-train", *tiny, *changed, "run=run")) == (
         2,
         "",
-        "seq2seq-train: the run run was started with another config; train the changed one in another run (run=...)\n"
+        "seq2seq-train: the run run was started with another config: seq2seq-train run=run continues it as it was, "
+        "and another run=... trains this one\n"
         "  model.encoder.d_model: was 12, but is 16\n"
         "  optimizer.lr: was 0.001, but is 0.01\n"
         "  trainer.max_steps: was 4 and may grow, but is 3\n",
+    )
+    assert (run / "config.yaml").read_bytes() == before
+
+
+def test_another_setup_on_an_existing_run(command: Command, run: Path) -> None:
+    """The first of dozens of differences, and how many more there are."""
+    status, out, err = told(command("seq2seq-train", "model=transformer_tiny", "run=run"))
+    assert (status, out) == (2, "")
+    lines = err.splitlines()
+    assert lines[:2] == [
+        "seq2seq-train: the run run was started with another config: seq2seq-train run=run continues it as it was, "
+        "and another run=... trains this one",
+        "  data.test: was 20, but is 500",
+    ]
+    assert len(lines) == 10
+    assert re.fullmatch(r"  and \d\d more", lines[-1])
+
+
+def test_what_is_typed_for_an_existing_run_has_to_fit(command: Command, run: Path) -> None:
+    """The rest is the run's own."""
+    before = (run / "config.yaml").read_bytes()
+    head = "run=run: what is not typed is as in its config.yaml\n"
+    typed = ["optimizer.lr=1e-2", "model.encoder.d_model=12", "trainer.max_steps=9"]
+    assert told(command("seq2seq-train", "run=run", *typed)) == (
+        2,
+        "",
+        f"{head}seq2seq-train: the run run was started with another config: seq2seq-train run=run continues it as it "
+        "was, and another run=... trains this one\n"
+        "  optimizer.lr: was 0.001, but is 0.01\n",
+    )
+    assert told(command("seq2seq-train", "run=run", "trainer.max_step=9")) == (
+        2,
+        "",
+        f"{head}seq2seq-train: trainer.max_step: unknown key; did you mean 'max_steps'?\n",
     )
     assert (run / "config.yaml").read_bytes() == before
 

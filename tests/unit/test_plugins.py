@@ -170,6 +170,22 @@ def test_the_options_of_a_plugin_are_checked_as_all_others(site: Path, command: 
     assert not Path("run").exists()
 
 
+def test_a_run_with_a_plugin_is_continued_by_who_allows_it(site: Path, command: Command) -> None:
+    (site / "seq2seq_bag.py").write_text(PLUGIN, encoding="utf-8")
+    assert command("train", "plugins=[seq2seq_bag]", "model.encoder.name=bag", *TINY)[0] == 0
+    forget(site)
+    head = "run=run: what is not typed is as in its config.yaml\n"
+    assert command("train", "run=run", "trainer.max_steps=4") == (
+        2,
+        "",
+        f"{head}seq2seq-train: plugins: the run uses seq2seq_bag, whose code runs when it is loaded; allow it: "
+        "plugins=[seq2seq_bag]\n",
+    )
+    status, _, told = command("train", "run=run", "trainer.max_steps=4", "plugins=[seq2seq_bag]")
+    assert status == 0
+    assert "continuing at step 3\n" in told
+
+
 @pytest.mark.parametrize(
     ("text", "reason"),
     [

@@ -60,7 +60,8 @@ def test_every_key_that_differs_is_named(run: RunDir) -> None:
     with pytest.raises(ConfigError) as caught:
         run.open_for_training(given)
     assert str(caught.value).splitlines() == [
-        f"the run {run.path} was started with another config; train the changed one in another run (run=...)",
+        f"the run {run.path} was started with another config: seq2seq-train run={run.path} continues it as it was, "
+        "and another run=... trains this one",
         "model.encoder.d_model: was 12, but is 16",
         "tokenizer.max_size: was null, but is 7",
         "trainer.patience: was 3, but is absent",
