@@ -101,7 +101,7 @@ def train(config: RunConfig, path: Path, command: Sequence[str]) -> None:
     if config.trainer.num_threads is not None:
         torch.set_num_threads(config.trainer.num_threads)
     with run.locked():
-        run.open_for_training(stored_form(config))
+        run.open_for_training(stored_form(config), free=["data.test"] if corpus.test_is_apart else [])
         setup_logging(run.log)
         run.record_start(command)
         try:

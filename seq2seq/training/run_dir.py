@@ -11,7 +11,7 @@ import json
 import os
 import platform
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -76,18 +76,39 @@ class RunDir:
             )
         return stored
 
-    def open_for_training(self, config: Mapping[str, Any]) -> None:
+    def open_for_training(self, config: Mapping[str, Any], free: Collection[str] = ()) -> None:
         """Stores the config; compares it first with the stored one of a run that has made something already.
+
+        free: keys that may differ, beside those that always may.
 
         Raises ConfigError with the keys that differ and made a difference so far: a start that ended at a mistake in
         the config, or without memory, must not keep the mistake for ever.
         """
         if self.has_checkpoints:
-            _compare(self.path, self.read_config(), config, "")
+            self._compare(config, "", free=free)
         elif self.tokenizer.exists():
-            _compare(self.path, self.read_config(), config, "tokenizer.", "data.")
+            self._compare(config, "tokenizer.", "data.", free=free)
         text = yaml.safe_dump({"format": 1, **config}, sort_keys=False, allow_unicode=True, width=120)
         write_replaced(self.config, text)
+
+    def _compare(self, given: Mapping[str, Any], *prefixes: str, free: Collection[str]) -> None:
+        old, new = flatten(self.read_config()), flatten(given)
+        problems = []
+        for key in sorted(old.keys() | new.keys()):
+            before, after = old.get(key, ABSENT), new.get(key, ABSENT)
+            if before == after or key in FREE or key in free or not key.startswith(prefixes):
+                continue
+            if key in GROWING and before is not ABSENT and after is not ABSENT:
+                if after is None or (before is not None and after > before):
+                    continue
+                problems.append(Problem(key, f"was {_show(before)} and may grow, but is {_show(after)}"))
+            else:
+                problems.append(Problem(key, f"was {_show(before)}, but is {_show(after)}"))
+        if problems:
+            continuing = f"seq2seq-train run={self.path} continues it as it was, and " if self.has_checkpoints else ""
+            more = [f"and {len(problems) - MAX_TOLD} more"] if len(problems) > MAX_TOLD else []
+            told = f"the run {self.path} was started with another config: {continuing}another run=... trains this one"
+            raise ConfigError(told, *problems[:MAX_TOLD], *more)
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -125,26 +146,6 @@ class RunDir:
             "packages": {name: _version(name) for name in ("seq2seq", *PACKAGES)},
         }
         write_replaced(self.path / "environment.json", json.dumps(environment, indent=1) + "\n")
-
-
-def _compare(path: Path, stored: Mapping[str, Any], given: Mapping[str, Any], *prefixes: str) -> None:
-    old, new = flatten(stored), flatten(given)
-    problems = []
-    for key in sorted(old.keys() | new.keys()):
-        before, after = old.get(key, ABSENT), new.get(key, ABSENT)
-        if before == after or key in FREE or not key.startswith(prefixes):
-            continue
-        if key in GROWING and before is not ABSENT and after is not ABSENT:
-            if after is None or (before is not None and after > before):
-                continue
-            problems.append(Problem(key, f"was {_show(before)} and may grow, but is {_show(after)}"))
-        else:
-            problems.append(Problem(key, f"was {_show(before)}, but is {_show(after)}"))
-    if problems:
-        advice = f"seq2seq-train run={path} continues it as it was, and another run=... trains this one"
-        more = [f"and {len(problems) - MAX_TOLD} more"] if len(problems) > MAX_TOLD else []
-        told = f"the run {path} was started with another config: {advice}"
-        raise ConfigError(told, *problems[:MAX_TOLD], *more)
 
 
 def flatten(tree: Mapping[str, Any], path: str = "") -> dict[str, Any]:

@@ -258,6 +258,21 @@ def test_the_run_of_a_wrong_start_can_be_used_again(command: Command, corpus: No
     assert command("seq2seq-train", *FILES, *SMALL, "run=run", "data.train=good").status == 0
 
 
+def test_test_data_may_be_added_to_a_run(command: Command, corpus: None) -> None:
+    assert command("seq2seq-train", *FILES, *SMALL, "run=run", "data.train=good").status == 0
+    result = command("seq2seq-train", "run=run", "data.test=good")
+    assert result.status == 0
+    assert "  seq2seq-evaluate run=run split=test\n" in result.err
+    assert command("seq2seq-evaluate", "run=run", "split=test").out.startswith("test: 3 sentences")
+    assert told(command("seq2seq-train", "run=run", "data.validation=good"))[2].endswith(
+        "  data.validation: was null, but is good\n"
+    )
+
+
+def test_test_data_of_the_demo_are_cut_from_the_same_sentences(command: Command, run: Path) -> None:
+    assert told(command("seq2seq-train", "run=run", "data.test=21"))[2].endswith("  data.test: was 20, but is 21\n")
+
+
 def test_patience_without_validation_is_said(command: Command, corpus: None) -> None:
     given = [*FILES, *SMALL, "data.train=good", "trainer.patience=3", "run=run"]
     status, out, err = told(command("seq2seq-train", *given))

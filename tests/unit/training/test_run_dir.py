@@ -71,6 +71,14 @@ def test_every_key_that_differs_is_named(run: RunDir) -> None:
     assert run.read_config() == CONFIG
 
 
+def test_some_keys_may_be_free(run: RunDir) -> None:
+    given = changed(trainer__seed=7, tokenizer__max_size=9)
+    with pytest.raises(ConfigError, match=r"\ntrainer\.seed: was 1, but is 7$"):
+        run.open_for_training(given, free=["tokenizer.max_size"])
+    run.open_for_training(given, free=["tokenizer.max_size", "trainer.seed"])
+    assert run.read_config() == given
+
+
 def test_another_component_is_named_with_its_options(run: RunDir) -> None:
     given = changed(model__encoder={"name": "transformer", "num_heads": 3, "d_model": 12})
     with pytest.raises(ConfigError) as caught:
@@ -130,7 +138,10 @@ def test_before_the_first_checkpoint_all_may_change_but_what_the_tokenizer_was_m
     assert run.read_config()["trainer"]["seed"] == 5
     with pytest.raises(ConfigError) as caught:
         run.open_for_training(changed(tokenizer__max_size=9))
-    assert str(caught.value).splitlines()[1:] == ["tokenizer.max_size: was null, but is 9"]
+    assert str(caught.value).splitlines() == [
+        f"the run {run.path} was started with another config: another run=... trains this one",
+        "tokenizer.max_size: was null, but is 9",
+    ]
     (run.checkpoints / "step_00000005").mkdir(parents=True)
     with pytest.raises(ConfigError, match=r"trainer\.seed: was 5, but is 1"):
         run.open_for_training(CONFIG)
