@@ -52,7 +52,8 @@ keys
   search.*, data.*     anything that should differ from what the run stored
   max_tokens=N  device=D  precision=P
 
-Scores go to stdout and, with the translations, to DIR/evaluation/<split>/.
+Scores go to stdout and, with the translations, to DIR/evaluation/<split>/, of
+another checkpoint than the best to DIR/evaluation/<split>-<checkpoint>/.
 """
 
 TRANSLATE = """\

@@ -1,5 +1,6 @@
 """Sweeps, and what the flags print."""
 
+import json
 import os
 import shutil
 from collections.abc import Callable
@@ -79,6 +80,29 @@ def test_a_sweep_of_another_command(command: Command, run: Path) -> None:
     assert told.out.count("test: 20 sentences, checkpoint") == 2
     assert told.err.startswith("seq2seq-evaluate: checkpoint=last\n")
     assert os.listdir() == ["run"]
+    assert sorted(os.listdir("run/evaluation")) == ["test-last", "test-step_00000002"]
+
+
+def test_each_evaluation_has_a_folder_of_its_own(command: Command, run: Path) -> None:
+    for folder in ("one", "two"):
+        Path(folder).mkdir()
+        Path(folder, "text.en").write_text(f"a house {folder}\n", encoding="utf-8")
+        Path(folder, "text.de").write_text(f"ein Haus {folder}\n", encoding="utf-8")
+    for name in ("one", "two", "one"):
+        assert command("seq2seq-evaluate", "run=run", f"source={name}/text.en", f"target={name}/text.de").status == 0
+    for given in ([], ["checkpoint=average"], ["checkpoint=run/checkpoints/step_00000002"]):
+        assert command("seq2seq-evaluate", "run=run", *given).status == 0
+    found = {
+        folder.name: json.loads((folder / "scores.json").read_text(encoding="utf-8"))
+        for folder in (run / "evaluation").iterdir()
+    }
+    assert {name: (scores["checkpoint"], scores["files"]) for name, scores in found.items()} == {
+        "test": ("best", []),
+        "test-average": ("average", []),
+        "test-step_00000002": ("run/checkpoints/step_00000002", []),
+        "text.en-text.de": ("best", [str(Path("one", file).absolute()) for file in ("text.en", "text.de")]),
+        "text.en-text.de-2": ("best", [str(Path("two", file).absolute()) for file in ("text.en", "text.de")]),
+    }
 
 
 def test_a_sweep_with_a_wrong_choice_does_not_start(command: Command) -> None:
