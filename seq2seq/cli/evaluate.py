@@ -120,7 +120,7 @@ def _measured_files(folder: Path) -> Any:
     """Those whose scores are in the folder; None where there are no scores yet."""
     try:
         return json.loads((folder / "scores.json").read_bytes())["files"]
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, TypeError):
         return None
 
 

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: finish the step, save, exit; the second Ctrl-C exits at once."""
+"""Ctrl-C, SIGTERM and a closed terminal: finish the step, save, exit; the second Ctrl-C exits at once."""
 
 from __future__ import annotations
 
@@ -19,14 +19,19 @@ class Stopped(UserError):
 
 
 class Interrupts:
-    """Within `with`, SIGINT and SIGTERM only set `received`; a second one ends the process at once."""
+    """Within `with`, SIGINT, SIGTERM and SIGHUP only set `received`; a second one ends the process at once.
+
+    Not a second SIGHUP, since kernel and shell both send one. Where nohup has it ignored, it stays so.
+    """
 
     def __init__(self) -> None:
         self.received: int | None = None
         self._before: dict[int, object] = {}
 
     def __enter__(self) -> Self:
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            if number == signal.SIGHUP and signal.getsignal(number) is signal.SIG_IGN:
+                continue
             self._before[number] = signal.signal(number, self._receive)
         return self
 
@@ -41,9 +46,14 @@ class Interrupts:
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
         if self.received is not None:
+            if number == signal.SIGHUP:
+                return
             if os.isatty(2):
                 os.write(2, b"\x1b[?25h")  # shows the cursor again, which a progress bar hides
             os._exit(128 + number)
         self.received = number
-        # os.write is safe where print may not be: the signal can arrive in the middle of a write to stderr.
-        os.write(2, b"\nstopping: finishing this step and saving (again to exit at once without saving)\n")
+        try:
+            # os.write is safe where print may not be: the signal can arrive in the middle of a write to stderr.
+            os.write(2, b"\nstopping: finishing this step and saving (again to exit at once without saving)\n")
+        except OSError:  # the terminal is gone: what is told from here on, to nobody, must not fail
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
