@@ -6,13 +6,16 @@ import contextlib
 import io
 import os
 import sys
-from collections.abc import Callable, Sequence
+import threading
+import traceback
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from seq2seq import __version__
 from seq2seq.cli.compose import Job, compose_jobs
 from seq2seq.errors import ConfigError, UserError
+from seq2seq.plugins import plugin_traceback
 
 Tree = dict[str, Any]
 
@@ -95,7 +98,8 @@ def _sweep(command: str, jobs: Sequence[Job], do: Callable[[Tree], None]) -> int
 def _status(command: str, work: Callable[[], int]) -> int:
     """What `work` returns, or the status of the fault that ends it, which is told on stderr."""
     try:
-        return work()
+        with _quiet_writers():
+            return work()
     except UserError as error:
         return _tell(command, error)
     except KeyboardInterrupt:
@@ -108,10 +112,26 @@ def _status(command: str, work: Callable[[], int]) -> int:
         if error.filename is None:
             _silence_stdout()
         return _tell(command, UserError(f"{error.filename or 'standard output'}: {error.strerror}"))
-    except RuntimeError as error:
-        if type(error).__name__ != "OutOfMemoryError":  # torch's; torch itself may not be imported yet
+    except Exception as error:
+        if type(error).__name__ == "OutOfMemoryError":  # torch's; torch itself may not be imported yet
+            return _tell(command, ConfigError("out of memory: lower max_tokens (of training: trainer.max_tokens)"))
+        trace = plugin_traceback(error)
+        if trace is None:
             raise
-        return _tell(command, ConfigError("out of memory: lower max_tokens (of training: trainer.max_tokens)"))
+        print(f"{command}: a fault in a plugin", file=sys.stderr)
+        traceback.print_exception(error.with_traceback(trace))
+        return 1
+
+
+@contextlib.contextmanager
+def _quiet_writers() -> Iterator[None]:
+    """An OSError of a thread that writes, as TensorBoard's, is raised again where its work is waited for."""
+    before = threading.excepthook
+    threading.excepthook = lambda fault: None if issubclass(fault.exc_type, OSError) else before(fault)
+    try:
+        yield
+    finally:
+        threading.excepthook = before
 
 
 def _silence_stdout() -> None:
