@@ -1,12 +1,15 @@
 """Faults that a user can cause, each with the exit status of the command that meets it."""
 
 import difflib
+import errno
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+FULL = (errno.ENOSPC, errno.EDQUOT)
+
 
 class UserError(Exception):
-    """A fault to be told in a line or a few, without a traceback."""
+    """A fault to be told in a line or a few, without a traceback; of the machine, unless it is one of those below."""
 
     exit_status = 1
 

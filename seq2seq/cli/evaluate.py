@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from seq2seq.cli.entry import run_command
 from seq2seq.cli.help import EVALUATE
-from seq2seq.errors import ConfigError, Problem
+from seq2seq.errors import ConfigError, Problem, UserError
 from seq2seq.registry import PositiveInt
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ def evaluate(tree: dict[str, Any], command: list[str]) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=folder).close()
     except OSError as error:
-        raise ConfigError(f"{folder}: cannot be written ({error.strerror})") from error
+        raise UserError(f"{folder}: cannot be written ({error.strerror})") from error
     results, hypotheses = _measure(loaded, examples, options)
     if hypotheses:
         write_replaced(folder / "hypotheses.txt", "".join(f"{line}\n" for line in hypotheses))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from seq2seq.cli.entry import run_command
 from seq2seq.cli.help import train_help
+from seq2seq.errors import UserError
 
 if TYPE_CHECKING:
     from seq2seq.config import RunConfig
@@ -20,7 +21,13 @@ def main() -> None:
 def train(tree: dict[str, Any], command: list[str]) -> None:
     from seq2seq.pipeline import train as train_run
 
-    train_run(_bind(tree), Path(tree["run"]).expanduser(), command)
+    run = Path(tree["run"]).expanduser()
+    try:
+        train_run(_bind(tree), run, command)
+    except BrokenPipeError:
+        raise
+    except OSError as error:  # a write that fails has no file's name, but is somewhere in the run
+        raise UserError(f"{error.filename or run}: {error.strerror}") from error
 
 
 def check(tree: dict[str, Any]) -> None:

@@ -29,7 +29,7 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 
-from seq2seq.errors import CheckpointError, listed, suggest
+from seq2seq.errors import CheckpointError, UserError, listed, suggest
 
 log = logging.getLogger(__name__)
 
@@ -164,7 +164,7 @@ class CheckpointStore:
     ) -> None:
         """Writes beside its place, syncs, renames; then points `last` and `best`, and removes what is not kept.
 
-        Raises CheckpointError where the disk does not take it; the earlier ones are whole then.
+        Raises UserError where the disk does not take it; the earlier ones are whole then.
         """
         buffer = io.BytesIO()
         torch.save(dict(training), buffer)
@@ -181,7 +181,7 @@ class CheckpointStore:
             self._point_and_prune()
         except OSError as error:
             shutil.rmtree(_aside(target, "tmp"), ignore_errors=True)  # it may fill the disk
-            raise CheckpointError(
+            raise UserError(
                 f"{target}: cannot be written ({error.strerror}); the checkpoints before it are whole, and the same "
                 "command continues from the newest"
             ) from error
@@ -320,10 +320,14 @@ def _point(pointer: Path, checkpoint: Checkpoint) -> None:
 
 
 def write_synced(path: Path, content: bytes) -> None:
-    with path.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
+    """Raises OSError with the file's name."""
+    try:
+        with path.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def sync_folder(folder: Path) -> None:

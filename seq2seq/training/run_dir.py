@@ -21,7 +21,7 @@ from typing import Any
 import torch
 import yaml
 
-from seq2seq.errors import CheckpointError, ConfigError, Problem, listed
+from seq2seq.errors import FULL, CheckpointError, ConfigError, Problem, UserError, listed
 from seq2seq.training.checkpoint import write_replaced
 
 GROWING = ("trainer.max_steps", "trainer.max_epochs", "trainer.patience")  # limits, which a later start may raise
@@ -122,7 +122,8 @@ class RunDir:
                 raise CheckpointError(f"{self.path}: is not empty and not a run; name another folder with run=...")
             file = (self.path / ".lock").open("w")
         except OSError as error:
-            raise CheckpointError(f"{self.path}: cannot be written ({error.strerror})") from error
+            kind = UserError if error.errno in FULL else CheckpointError
+            raise kind(f"{self.path}: cannot be written ({error.strerror})") from error
         with file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,5 +1,6 @@
 """Faults that a user can cause: a few literal lines on stderr, nothing on stdout, the exit status, no traceback."""
 
+import errno
 import gzip
 import os
 import re
@@ -11,6 +12,8 @@ from typing import Any
 
 import pytest
 import torch
+
+from seq2seq.training.reporters import JsonLines
 
 Command = Callable[..., Any]
 
@@ -253,6 +256,18 @@ def test_wrong_training_files(command: Command, corpus: None, prefix: str, messa
     assert err == f"seq2seq-train: {message}\n"
 
 
+def test_all_splits_that_cannot_be_read_are_told_at_once(command: Command, corpus: None) -> None:
+    given = ["data.train=good", "data.validation=xyzxyz", "data.test=folder/x"]
+    assert told(command("seq2seq-train", *FILES, *given, "run=run")) == (
+        3,
+        "",
+        "seq2seq-train: 2 splits cannot be read\n"
+        "  data.validation: there is neither xyzxyz.en nor xyzxyz.en.gz\n"
+        "  data.test: there is neither folder/x.en nor x.en.gz: there is no folder folder\n",
+    )
+    assert not Path("run").exists()
+
+
 def test_the_run_of_a_wrong_start_can_be_used_again(command: Command, corpus: None) -> None:
     assert command("seq2seq-train", *FILES, *SMALL, "run=run", "data.train=uneven").status == 3
     assert command("seq2seq-train", *FILES, *SMALL, "run=run", "data.train=good").status == 0
@@ -439,6 +454,28 @@ def test_a_run_that_cannot_be_made(command: Command) -> None:
         "",
         "seq2seq-train: file/run: cannot be written (Not a directory)\n",
     )
+
+
+def no_space(*arguments: object) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_a_full_disk(command: Command, run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One exit status, with the file that could not be written, or else the run."""
+    with monkeypatch.context() as patch:
+        patch.setattr(JsonLines, "scalars", no_space)
+        status, out, err = told(command("seq2seq-train", "run=run", "trainer.max_steps=5"))
+        assert (status, out) == (1, "")
+        assert err.endswith("\nseq2seq-train: run: No space left on device\n")
+    monkeypatch.setattr(os, "fsync", no_space)
+    assert told(command("seq2seq-train", *SMALL, "run=new")) == (
+        1,
+        "",
+        "seq2seq-train: new/.config.yaml.tmp: No space left on device\n",
+    )
+    status, out, err = told(command("seq2seq-evaluate", "run=run"))
+    assert (status, out) == (1, "")
+    assert err == "seq2seq-evaluate: run/evaluation/test/.hypotheses.txt.tmp: No space left on device\n"
 
 
 def in_a_process(module: str, *arguments: str, stdin: str = "") -> tuple[int, str, str]:

@@ -1,3 +1,4 @@
+import errno
 import json
 import subprocess
 import sys
@@ -9,7 +10,7 @@ import pytest
 import torch
 import yaml
 
-from seq2seq.errors import CheckpointError, ConfigError
+from seq2seq.errors import CheckpointError, ConfigError, UserError
 from seq2seq.training.run_dir import RunDir, flatten
 
 CONFIG: dict[str, Any] = {
@@ -167,6 +168,16 @@ def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(CheckpointError, match=r"file/run: cannot be written \(Not a directory\)"):
         RunDir(tmp_path / "file" / "run").locked().__enter__()
+
+
+def test_a_full_disk_is_the_machines_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_space(*arguments: Any, **options: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "mkdir", no_space)
+    with pytest.raises(UserError, match=r"run: cannot be written \(No space left on device\)$") as caught:
+        RunDir(tmp_path / "run").locked().__enter__()
+    assert caught.value.exit_status == 1
 
 
 def test_only_one_process_trains_in_a_run(run: RunDir) -> None:
