@@ -23,7 +23,7 @@ examples
 
 TRAIN_END = """\
 keys that are often set
-  run=DIR                  the run; the same command again continues it
+  run=DIR                  the run; typed alone, it continues an earlier one
   data.train=PREFIX        reads PREFIX.<data.source> and PREFIX.<data.target>
                            (.gz too)
   trainer.max_steps=N      trainer.max_tokens=N    trainer.validate_every=N
