@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 
 from seq2seq.binding import REQUIRED, family_of, options_of
-from seq2seq.cli.entry import config_folder
+from seq2seq.cli.compose import config_folder
 from seq2seq.plugins import load_components
 from seq2seq.registry import Family
 from seq2seq.training.options import TrainerOptions

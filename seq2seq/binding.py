@@ -14,7 +14,7 @@ from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
-from seq2seq.errors import ConfigError, Problem, suggest
+from seq2seq.errors import ConfigError, Problem, listed, suggest
 from seq2seq.registry import Factory, Family
 
 T = TypeVar("T")
@@ -77,7 +77,7 @@ class _Binder:
         for where, key, siblings in self.unknown:
             elsewhere = [path for path in self.known if path.split(".")[-1] == key]
             if elsewhere and not difflib.get_close_matches(key, siblings, n=1, cutoff=0.8):
-                hint = "did you mean " + " or ".join(f"'{path}'" for path in elsewhere[:3]) + "?"
+                hint = "did you mean " + listed([f"'{path}'" for path in elsewhere], 3, " or ") + "?"
             else:
                 hint = suggest(key, siblings)
             self.problems.append(Problem(_join(where, key), f"unknown key; {hint}" if hint else "unknown key"))

@@ -59,24 +59,34 @@ def stored_form(config: RunConfig) -> dict[str, Any]:
     return dict(to_plain(config))
 
 
-def read_run(run: RunDir, changes: Mapping[str, Any]) -> RunConfig:
-    """A stored config, changed for this use: `search` and `data` may differ from those of training.
+def read_stored(run: RunDir, given: Mapping[str, Any]) -> dict[str, Any]:
+    """The stored tree, found right. given: what the user has typed, for its `plugins`.
 
-    Raises CheckpointError for a run that cannot be read, ConfigError for a change that is wrong.
+    Raises CheckpointError for a run that cannot be read, ConfigError for one with plugins that are not typed.
     """
     stored = run.read_config()
-    load_components(_plugins(changes))
+    load_components(_plugins(given))
     # A run may come from a stranger: what its config names is imported only where the user has chosen it.
-    trusted = {*_plugins(changes), *installed_plugins().values()}
+    trusted = {*_plugins(given), *installed_plugins().values()}
     unknown = [plugin for plugin in _plugins(stored) if plugin not in trusted]
     if unknown:
         names = ",".join(unknown)
         message = f"the run uses {names}, whose code runs when it is loaded; allow it: plugins=[{names}]"
         raise ConfigError(Problem("plugins", message))
     try:
-        trained = bind_run(stored)
+        bind_run(stored)
     except ConfigError as error:
         raise CheckpointError(f"{run.config}: {error}") from error
+    return stored
+
+
+def read_run(run: RunDir, changes: Mapping[str, Any]) -> RunConfig:
+    """A stored config, changed for this use: `search` and `data` may differ from those of training.
+
+    Raises CheckpointError for a run that cannot be read, ConfigError for a change that is wrong.
+    """
+    stored = read_stored(run, changes)
+    trained = bind_run(stored)
     changed = bind_run(merge(stored, changes))
     if changed.has_source != trained.has_source:
         told = "with" if trained.has_source else "without"

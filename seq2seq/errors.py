@@ -1,12 +1,15 @@
 """Faults that a user can cause, each with the exit status of the command that meets it."""
 
 import difflib
-from collections.abc import Iterable
+import errno
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+
+FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class UserError(Exception):
-    """A fault to be told in a line or a few, without a traceback."""
+    """A fault to be told in a line or a few, without a traceback; of the machine, unless it is one of those below."""
 
     exit_status = 1
 
@@ -42,6 +45,12 @@ class CheckpointError(UserError):
     """A checkpoint or a run directory that cannot be used."""
 
     exit_status = 4
+
+
+def listed(names: Sequence[str], most: int, joint: str = ", ") -> str:
+    """The first of them, and how many more there are."""
+    left_out = len(names) - most
+    return joint.join(names[:most]) + (f" and {left_out} more" if left_out > 0 else "")
 
 
 def suggest(word: str, choices: Iterable[str]) -> str:

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import logging
 import math
+import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import torch
 
 from seq2seq.config import RunConfig, read_run, stored_form
 from seq2seq.data.batch import Batch
-from seq2seq.data.corpus import ListSource, Source, Split
+from seq2seq.data.corpus import Corpus, ListSource, Source, Split, corpora
 from seq2seq.data.encoded import EncodedCorpus, encode_source
 from seq2seq.data.loader import Loader
 from seq2seq.errors import CheckpointError, ConfigError, DataError, Problem, UserError
@@ -61,13 +62,13 @@ def check(config: RunConfig) -> None:
     corpus = tried(config.data)
     has_source = corpus is None or corpus.source is not None
     toy = Vocab((*Vocab.special, "a", "b"))
-    other = toy if config.tokenizer.options.get("shared") or not has_source else Vocab((*Vocab.special, "c"))
+    tokenizer = tried(config.tokenizer)
+    one_vocab = tokenizer is None or tokenizer.shared or not has_source
     with torch.device("meta"):
-        tried(lambda: config.model(toy, other))
+        model = tried(lambda: config.model(toy, toy if one_vocab else Vocab((*Vocab.special, "c"))))
     if not has_source:
-        problems += _without_a_source(config)
+        problems += _without_a_source(config, model)
     builders: list[Callable[[], object]] = [
-        config.tokenizer,
         config.loss,
         config.search,
         partial(config.optimizer, [("weight", torch.nn.Parameter(torch.zeros(2, 3)))]),
@@ -80,13 +81,13 @@ def check(config: RunConfig) -> None:
         raise ConfigError(*problems)
 
 
-def _without_a_source(config: RunConfig) -> Iterator[Problem]:
+def _without_a_source(config: RunConfig, model: Model | None) -> Iterator[Problem]:
     """What does not fit text alone."""
     name, metric = config.model.name, config.trainer.metric
     if config.model.component.needs_source:
         told = f"is null: model={name} needs a source; model=decoder_only learns from text alone"
         yield Problem("data.source", told)
-    if config.model.options.get("loss_on") == "all":
+    if model is not None and model.learns_source:
         yield Problem("model.loss_on", "text without a source has nothing but the target: set target")
     if metric in ("bleu", "chrf"):
         yield Problem("trainer.metric", f"text without a source has no {metric}: set loss")
@@ -98,14 +99,14 @@ def train(config: RunConfig, path: Path, command: Sequence[str], parallel: Paral
     check(config)
     run = RunDir(path)
     corpus = config.data()
-    splits: dict[Split, Source | None] = {name: corpus.split(name) for name in ("train", "validation", "test")}
+    splits = _open_splits(corpus)
     if splits["train"] is None:
         raise ConfigError(Problem("data.train", "is missing; it has to be given"))
     if config.trainer.num_threads is not None:
         torch.set_num_threads(config.trainer.num_threads)
     with run.locked() if parallel.first else nullcontext():
         if parallel.first:
-            run.open_for_training(stored_form(config))
+            run.open_for_training(stored_form(config), free=["data.test"] if corpus.test_is_apart else [])
             setup_logging(run.log)
             run.record_start(command)
         try:
@@ -115,9 +116,28 @@ def train(config: RunConfig, path: Path, command: Sequence[str], parallel: Paral
             log.error("%s", error, exc_info=not isinstance(error, UserError), extra=IN_FILE_ONLY)
             raise
         log.info("the run is in %s; what to type next:", path)
+        plugins = [f"plugins=[{','.join(config.plugins)}]"] if config.plugins else []
         if splits["test"] is not None:
-            log.info("  seq2seq-evaluate run=%s split=test", path)
-        log.info("  seq2seq-translate run=%s input=FILE output=FILE", path)
+            log.info("  %s", shlex.join(["seq2seq-evaluate", f"run={path}", "split=test", *plugins]))
+        log.info("  %s", shlex.join(["seq2seq-translate", f"run={path}", "input=FILE", "output=FILE", *plugins]))
+
+
+def _open_splits(corpus: Corpus) -> dict[Split, Source | None]:
+    """Raises DataError with what is wrong with each of them."""
+    splits: dict[Split, Source | None] = {}
+    faults: list[DataError] = []
+    for name in get_args(Split):
+        try:
+            splits[name] = corpus.split(name)
+        except DataError as error:
+            if not str(error).startswith(f"{corpora.group}.{name}:"):
+                raise  # not of this split alone
+            faults.append(error)
+    if len(faults) == 1:
+        raise faults[0]
+    if faults:
+        raise DataError("\n".join([f"{len(faults)} splits cannot be read", *(f"  {fault}" for fault in faults)]))
+    return splits
 
 
 def _prepare_and_train(

@@ -4,11 +4,15 @@ import importlib
 import pkgutil
 from collections.abc import Iterable
 from importlib.metadata import entry_points
+from pathlib import Path
+from traceback import extract_tb
+from types import TracebackType
 
 import seq2seq
 from seq2seq.errors import ConfigError, Problem
 
 ROOMS = ("text", "data", "models", "training", "search")
+LOADED: set[str] = set()  # the plugins
 
 
 def load_components(plugins: Iterable[str] = ()) -> None:
@@ -35,4 +39,19 @@ def _load(path: str, module: str) -> None:
         importlib.import_module(module)
     except Exception as error:  # a plugin is somebody else's code: whatever it raises is told, with its name
         reason = (str(error).strip() or "no message").splitlines()[0]
-        raise ConfigError(Problem(path, f"cannot import '{module}': {type(error).__name__}: {reason}")) from error
+        lines = [frame for frame in extract_tb(error.__traceback__) if frame.name == "<module>"]
+        where = f" ({Path(lines[-1].filename).name}, line {lines[-1].lineno})" if lines else ""
+        message = f"cannot import '{module}': {type(error).__name__}: {reason}{where}"
+        raise ConfigError(Problem(path, message)) from error
+    LOADED.add(module)
+
+
+def plugin_traceback(error: BaseException) -> TracebackType | None:
+    """The error's traceback from the first frame in a plugin on; None where no plugin is in it."""
+    trace = error.__traceback__
+    while trace is not None:
+        module = str(trace.tb_frame.f_globals.get("__name__"))
+        if any(module == plugin or module.startswith(f"{plugin}.") for plugin in LOADED):
+            return trace
+        trace = trace.tb_next
+    return None

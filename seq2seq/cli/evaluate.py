@@ -9,12 +9,13 @@ import sys
 import tempfile
 import time
 from dataclasses import asdict, dataclass, field
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from seq2seq.cli.entry import run_command
 from seq2seq.cli.help import EVALUATE
-from seq2seq.errors import ConfigError, Problem
+from seq2seq.errors import ConfigError, Problem, UserError
 from seq2seq.registry import PositiveInt
 
 if TYPE_CHECKING:
@@ -49,28 +50,39 @@ class EvaluateOptions:
             raise ValueError("source=FILE needs target=FILE, what its lines are compared with")
 
     @property
+    def files(self) -> list[str]:
+        """What is measured in the place of a split."""
+        return [str(Path(file).expanduser().absolute()) for file in (self.source, self.target) if file is not None]
+
+    @property
     def name(self) -> str:
-        """The folder below evaluation/: the split, or the names of the two files."""
-        files = [Path(file).name.removesuffix(".gz") for file in (self.source, self.target) if file is not None]
-        name = "-".join(files) or self.split
-        return f"{name}-file" if files and name in get_args(Split) else name
+        """The split, or the names of the two files."""
+        name = "-".join(Path(file).name.removesuffix(".gz") for file in self.files) or self.split
+        return f"{name}-file" if self.files and name in get_args(Split) else name
 
 
 def main() -> None:
     """The entry point."""
-    run_command("seq2seq-evaluate", "evaluate", evaluate, EVALUATE)
+    run_command("seq2seq-evaluate", "evaluate", evaluate, EVALUATE, check)
+
+
+def check(tree: dict[str, Any]) -> EvaluateOptions:
+    """Raises ConfigError for what is wrong with the options."""
+    from seq2seq.binding import bind
+    from seq2seq.metrics.scores import make_scorer
+
+    options = bind(EvaluateOptions, tree)
+    if options.tokenize is not None:
+        make_scorer("bleu", options.tokenize)
+    return options
 
 
 def evaluate(tree: dict[str, Any], command: list[str]) -> None:
-    from seq2seq.binding import bind
-    from seq2seq.metrics.scores import make_scorer
     from seq2seq.pipeline import load_run
     from seq2seq.training.checkpoint import write_replaced
     from seq2seq.training.console import setup_logging
 
-    options = bind(EvaluateOptions, tree)
-    if options.tokenize is not None:
-        make_scorer("bleu", options.tokenize)  # a wrong one is told before any work
+    options = check(tree)
     setup_logging(None)
     changes = {key: tree[key] for key in ("search", "data", "plugins") if tree.get(key)}
     loaded = load_run(
@@ -81,18 +93,35 @@ def evaluate(tree: dict[str, Any], command: list[str]) -> None:
         if useless:
             raise ConfigError(*(Problem(key, "a language model is measured without translating") for key in useless))
     examples = list(_source(loaded, options).read())
-    folder = loaded.run.evaluation / options.name
+    folder = _folder(loaded.run.evaluation, options)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=folder).close()
     except OSError as error:
-        raise ConfigError(f"{folder}: cannot be written ({error.strerror})") from error
+        raise UserError(f"{folder}: cannot be written ({error.strerror})") from error
     results, hypotheses = _measure(loaded, examples, options)
     if hypotheses:
         write_replaced(folder / "hypotheses.txt", "".join(f"{line}\n" for line in hypotheses))
     write_replaced(folder / "scores.json", json.dumps(results, indent=1, ensure_ascii=False) + "\n")
     print(_table(results))
     print(f"written to {folder}", file=sys.stderr)
+
+
+def _folder(evaluation: Path, options: EvaluateOptions) -> Path:
+    """A folder for each checkpoint, the best having the plain name, and for each pair of files: numbers tell those of
+    one name apart.
+    """
+    name = options.name if options.checkpoint == "best" else f"{options.name}-{Path(options.checkpoint).name}"
+    folders = (evaluation / (name if number == 1 else f"{name}-{number}") for number in count(1))
+    return next(folder for folder in folders if _measured_files(folder) in (None, options.files))
+
+
+def _measured_files(folder: Path) -> Any:
+    """Those whose scores are in the folder; None where there are no scores yet."""
+    try:
+        return json.loads((folder / "scores.json").read_bytes())["files"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def _source(loaded: LoadedRun, options: EvaluateOptions) -> Source:
@@ -133,6 +162,7 @@ def _measure(loaded: LoadedRun, examples: list[Example], options: EvaluateOption
         "perplexity": math.exp(loss),
         "sentences": len(examples),
         "name": options.name,
+        "files": options.files,
         "checkpoint": options.checkpoint,
         "steps": [checkpoint.step for checkpoint in loaded.checkpoints],
     }

@@ -2,7 +2,7 @@
 
 import textwrap
 
-from seq2seq.cli.entry import config_folder, groups
+from seq2seq.cli.compose import config_folder, groups
 
 TRAIN = """\
 seq2seq-train: train a sequence-to-sequence model, or continue a run
@@ -23,7 +23,7 @@ examples
 
 TRAIN_END = """\
 keys that are often set
-  run=DIR                  the run; the same command again continues it
+  run=DIR                  the run; typed alone, it continues an earlier one
   data.train=PREFIX        reads PREFIX.<data.source> and PREFIX.<data.target>
                            (.gz too)
   trainer.max_steps=N      trainer.max_tokens=N    trainer.validate_every=N
@@ -53,7 +53,8 @@ keys
   search.*, data.*     anything that should differ from what the run stored
   max_tokens=N  device=D  precision=P
 
-Scores go to stdout and, with the translations, to DIR/evaluation/<split>/.
+Scores go to stdout and, with the translations, to DIR/evaluation/<split>/, of
+another checkpoint than the best to DIR/evaluation/<split>-<checkpoint>/.
 """
 
 TRANSLATE = """\

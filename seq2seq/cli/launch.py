@@ -34,8 +34,9 @@ def launch(number: int, arguments: Sequence[str]) -> int:
         for rank in ranks:
             rank.send_signal(received)
 
-    for each in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(each, pass_on)
+    for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(each) != signal.SIG_IGN:  # as nohup does with SIGHUP
+            signal.signal(each, pass_on)
     port = _free_port()
     try:
         for rank in range(number):

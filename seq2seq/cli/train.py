@@ -1,17 +1,23 @@
 """seq2seq-train: trains a model, or continues a run."""
 
+from __future__ import annotations
+
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from seq2seq.cli.entry import run_command
 from seq2seq.cli.help import train_help
 from seq2seq.cli.launch import is_rank, launch
 from seq2seq.errors import UserError
 
+if TYPE_CHECKING:
+    from seq2seq.config import RunConfig
+    from seq2seq.training.parallel import Parallel
+
 
 def main() -> None:
     """The entry point."""
-    run_command("seq2seq-train", "train", train, train_help())
+    run_command("seq2seq-train", "train", train, train_help(), check)
 
 
 def train(tree: dict[str, Any], command: list[str]) -> None:
@@ -20,25 +26,47 @@ def train(tree: dict[str, Any], command: list[str]) -> None:
     if type(devices) is int and devices > 1 and not is_rank():
         raise SystemExit(launch(devices, command[1:]))
 
-    from seq2seq.config import bind_run
-    from seq2seq.pipeline import train as train_run
     from seq2seq.training.console import silence
     from seq2seq.training.parallel import join
 
-    run = tree.pop("run")
     parallel = join()
     if not parallel.first:
         silence()
     try:
-        train_run(bind_run(tree), Path(run).expanduser(), command, parallel)
+        _train(tree, command, parallel)
     except UserError as error:
-        if parallel.tells(error, run):
+        if parallel.tells(error, tree["run"]):
             raise
         raise SystemExit(error.exit_status) from None
     except KeyboardInterrupt:
         if parallel.first:
             raise
         raise SystemExit(130) from None
+
+
+def _train(tree: dict[str, Any], command: list[str], parallel: Parallel) -> None:
+    from seq2seq.pipeline import train as train_run
+
+    run = Path(tree["run"]).expanduser()
+    try:
+        train_run(_bind(tree), run, command, parallel)
+    except BrokenPipeError:
+        raise
+    except OSError as error:  # a write that fails has no file's name, but is somewhere in the run
+        raise UserError(f"{error.filename or run}: {error.strerror}") from error
+
+
+def check(tree: dict[str, Any]) -> None:
+    """Raises ConfigError where the run cannot be trained."""
+    from seq2seq.pipeline import check as check_run
+
+    check_run(_bind(tree))
+
+
+def _bind(tree: dict[str, Any]) -> RunConfig:
+    from seq2seq.config import bind_run
+
+    return bind_run({key: value for key, value in tree.items() if key != "run"})
 
 
 if __name__ == "__main__":

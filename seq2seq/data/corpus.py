@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from seq2seq.registry import Family
 
@@ -66,10 +66,12 @@ class Corpus(ABC):
     """A parallel corpus, or text alone. `source` and `target` are language codes, for example `en` and `de`.
 
     source is None where there is only a target, for language models.
+    test_is_apart: whether the other splits stay as they are when the option `test` changes.
     """
 
     source: str | None
     target: str
+    test_is_apart: ClassVar[bool] = False
 
     @abstractmethod
     def split(self, name: Split) -> Source | None:

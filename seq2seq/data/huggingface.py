@@ -76,6 +76,8 @@ class HuggingFace(Corpus):
         column: column with a text for each language; without it, columns named as the languages
     """
 
+    test_is_apart = True
+
     def __init__(
         self,
         *,

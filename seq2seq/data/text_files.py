@@ -43,6 +43,8 @@ class TextFiles(Corpus):
         target: language of the target, the file name ending after PREFIX and a dot
     """
 
+    test_is_apart = True
+
     def __init__(
         self,
         *,

@@ -63,8 +63,7 @@ class DecoderState(ABC):
 class Decoder(nn.Module, ABC):
     """Constructed as `Decoder(vocab, memory_dim, *, options)`; `head` maps features (D) to logits (V).
 
-    With memory_dim 0 there is no source: the decoder is a language model, and every memory is an empty one. A decoder
-    that can be one has `prefill`; one that cannot refuses memory_dim 0 with a ValueError.
+    With memory_dim 0 there is no source, which a StackDecoder can do without; another one refuses it with a ValueError.
     """
 
     embedding: nn.Embedding
@@ -85,13 +84,6 @@ class Decoder(nn.Module, ABC):
         Uses up the given state: go on with the returned one only.
         """
 
-    def prefill(self, tokens: Tensor, mask: Tensor, max_length: int) -> DecoderState:
-        """Of a decoder without a source: a state that has read the prompts, tokens (B,S) with mask (B,S).
-
-        They end with the token before the first one of `step`; S may be 0. The rest is as in `start`.
-        """
-        raise NotImplementedError
-
     def attention_weights(self, tokens: Tensor, mask: Tensor, memory: Memory) -> Tensor | None:
         """Where in the source each feature of `forward` comes from: weights (B,T,S); None where it does not attend.
 
@@ -109,13 +101,39 @@ class Decoder(nn.Module, ABC):
         return [weights.float() * memory.mask[:, None] for weights in layers if weights.shape == shape]
 
 
+class StackDecoder(Decoder):
+    """A decoder that can also be a whole model: with memory_dim 0 it is a language model, and every memory is empty."""
+
+    @abstractmethod
+    def prefill(self, tokens: Tensor, mask: Tensor, max_length: int) -> DecoderState:
+        """Of a decoder without a source: a state that has read the prompts, tokens (B,S) with mask (B,S).
+
+        They end with the token before the first one of `step`; S may be 0. The rest is as in `start`.
+        """
+
+
+def tie_head(decoder: Decoder, *, otherwise: str) -> None:
+    """Makes the embedding the head's weight, too. Raises ValueError where they differ in width, which suggests to set
+    what `otherwise` says.
+    """
+    embedding, head = decoder.embedding.weight, decoder.head.weight
+    if embedding.shape != head.shape:
+        raise ValueError(
+            "tying needs a decoder whose features are as wide as its embedding, "
+            f"{embedding.shape[1]}, not {head.shape[1]}: set {otherwise}"
+        )
+    decoder.head.weight = embedding
+
+
 class Model(nn.Module, ABC):
     """All that training and search see. Constructed as `Model(source_vocab, target_vocab, *, options)`.
 
     needs_source: whether it cannot learn from text alone, where batches have no source (S = 0).
+    learns_source: whether training learns to say the source, too.
     """
 
     needs_source = True
+    learns_source = False
 
     @property
     @abstractmethod

@@ -1,12 +1,12 @@
 """A decoder alone as the model, of translation or of text."""
 
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, cast
 
 import torch
 from torch import Tensor, nn
 
 from seq2seq.data.batch import Batch
-from seq2seq.models.base import Decoder, DecoderState, Memory, Model, models
+from seq2seq.models.base import Decoder, DecoderState, Memory, Model, StackDecoder, models, tie_head
 from seq2seq.nn.recording import SelfReader, recording
 from seq2seq.registry import Factory
 from seq2seq.text.vocab import Vocab
@@ -39,20 +39,14 @@ class DecoderOnly(Model):
         super().__init__()
         if source_vocab != target_vocab:
             raise ValueError("one stack reads both sides with one vocabulary: set tokenizer.shared=true")
-        if decoder.component.prefill is Decoder.prefill:
+        if not issubclass(decoder.component, StackDecoder):
             raise ValueError(
                 f"decoder={decoder.name} needs a source to attend to: choose transformer, lstm, gru or rnn"
             )
-        self.loss_on = loss_on
-        self.decoder = decoder(target_vocab, 0)
+        self.learns_source = loss_on == "all"
+        self.decoder = cast(StackDecoder, decoder(target_vocab, 0))
         if tie_embeddings:
-            embedding, head = self.decoder.embedding.weight, self.decoder.head.weight
-            if embedding.shape != head.shape:
-                raise ValueError(
-                    "tying needs a decoder whose features are as wide as its embedding, "
-                    f"{embedding.shape[1]}, not {head.shape[1]}: set tie_embeddings=false"
-                )
-            self.decoder.head.weight = embedding
+            tie_head(self.decoder, otherwise="tie_embeddings=false")
 
     @property
     def head(self) -> nn.Linear:
@@ -90,7 +84,7 @@ class DecoderOnly(Model):
 
     def _learns_all(self, batch: Batch) -> bool:
         """Not in evaluation, where losses have to be comparable."""
-        return self.training and self.loss_on == "all" and batch.source.size(1) > 0
+        return self.training and self.learns_source and batch.source.size(1) > 0
 
     def start(self, source: Tensor, mask: Tensor, max_length: int) -> DecoderState:
         return self.decoder.prefill(source, mask, max_length)

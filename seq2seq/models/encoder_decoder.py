@@ -5,7 +5,7 @@ from typing import Literal
 from torch import Tensor, nn
 
 from seq2seq.data.batch import Batch
-from seq2seq.models.base import Decoder, DecoderState, Encoder, Model, models
+from seq2seq.models.base import Decoder, DecoderState, Encoder, Model, models, tie_head
 from seq2seq.registry import Factory
 from seq2seq.text.vocab import Vocab
 
@@ -35,18 +35,9 @@ class EncoderDecoder(Model):
         self.encoder = encoder(source_vocab)
         self.decoder = decoder(target_vocab, self.encoder.output_dim)
         if tie_embeddings != "none":
-            self._tie_head()
+            tie_head(self.decoder, otherwise="tie_embeddings=none")
         if tie_embeddings == "all":
             self._tie_source()
-
-    def _tie_head(self) -> None:
-        embedding, head = self.decoder.embedding.weight, self.decoder.head.weight
-        if embedding.shape != head.shape:
-            raise ValueError(
-                "tying needs a decoder whose features are as wide as its embedding, "
-                f"{embedding.shape[1]}, not {head.shape[1]}: set tie_embeddings=none"
-            )
-        self.decoder.head.weight = embedding
 
     def _tie_source(self) -> None:
         source, target = self.encoder.embedding.weight, self.decoder.embedding.weight

@@ -64,7 +64,7 @@ def kept_lanes(count: int, dtype: torch.dtype, probability: float) -> tuple[Tens
     """
     bits = 8 * dtype.itemsize
     words = torch.empty(-(-count * dtype.itemsize // 8), dtype=torch.int64)
-    for part in words.split(STRETCH):
+    for part in torch.split(words, STRETCH):
         first, distance = torch.randint(1, POOL_WORDS - STRETCH, (2,)).tolist()  # no distance of 0: that leaves no bits
         second = (first + distance) % (POOL_WORDS - STRETCH)
         torch.bitwise_xor(_pool()[first : first + len(part)], _pool()[second : second + len(part)], out=part)

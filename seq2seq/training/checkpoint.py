@@ -29,7 +29,7 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 
-from seq2seq.errors import CheckpointError, suggest
+from seq2seq.errors import CheckpointError, UserError, listed, suggest
 from seq2seq.training.strategies import ONE_PROCESS, Strategy
 
 log = logging.getLogger(__name__)
@@ -166,8 +166,8 @@ class CheckpointStore:
     ) -> None:
         """Writes beside its place, syncs, renames; then points `last` and `best`, and removes what is not kept.
 
-        Called by all ranks; the first writes. Raises CheckpointError where the disk does not take it; the earlier ones
-        are whole then.
+        Called by all ranks; the first writes. Raises UserError where the disk does not take it; the earlier ones are
+        whole then.
         """
         tensors: dict[str, Tensor] = {}
         for name, tensor in _unique_tensors(model).items():
@@ -190,7 +190,7 @@ class CheckpointStore:
             self._point_and_prune()
         except OSError as error:
             shutil.rmtree(_aside(target, "tmp"), ignore_errors=True)  # it may fill the disk
-            raise CheckpointError(
+            raise UserError(
                 f"{target}: cannot be written ({error.strerror}); the checkpoints before it are whole, and the same "
                 "command continues from the newest"
             ) from error
@@ -257,7 +257,7 @@ class CheckpointStore:
             self._point_and_prune()
             return checkpoint, training
         if faults:
-            first = "\n".join(f"  {fault}" for fault in list(faults.values())[:3])
+            first = listed([f"  {fault}" for fault in faults.values()], 3, "\n")
             raise CheckpointError(
                 f"{self.folder}: no checkpoint is whole; remove the folder to train from the beginning\n{first}"
             )
@@ -329,10 +329,14 @@ def _point(pointer: Path, checkpoint: Checkpoint) -> None:
 
 
 def write_synced(path: Path, content: bytes) -> None:
-    with path.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
+    """Raises OSError with the file's name."""
+    try:
+        with path.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def sync_folder(folder: Path) -> None:

@@ -4,6 +4,7 @@ Nothing here writes to stdout, which belongs to results.
 """
 
 import logging
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -256,6 +257,11 @@ class _LogFileHandler(logging.FileHandler):
     def __init__(self, path: Path) -> None:
         super().__init__(path, encoding="utf-8")
         self.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%Y-%m-%d %H:%M:%S"))
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
+        """A full disk ends training at the next checkpoint, which tells it; a missing line does not."""
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handleError(record)
 
 
 def _facts(values: Mapping[str, float], prefix: str, formats: Mapping[str, str]) -> list[str]:

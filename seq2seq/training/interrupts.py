@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: finish the step, save, exit; the second Ctrl-C exits at once."""
+"""Ctrl-C, SIGTERM and a closed terminal: finish the step, save, exit; the second Ctrl-C exits at once."""
 
 from __future__ import annotations
 
@@ -19,7 +19,9 @@ class Stopped(UserError):
 
 
 class Interrupts:
-    """Within `with`, SIGINT and SIGTERM only set `received`; a second one ends the process at once.
+    """Within `with`, SIGINT, SIGTERM and SIGHUP only set `received`; a second one ends the process at once.
+
+    Not a second SIGHUP, since kernel and shell both send one. Where nohup has it ignored, it stays so.
 
     shared: the process is one of several ranks. A signal is `pending` then until all ranks have agreed on it, which is
     when it counts as received; a second SIGTERM is ignored, since torchrun repeats what a cluster has sent to all.
@@ -33,7 +35,9 @@ class Interrupts:
         self._before: dict[int, object] = {}
 
     def __enter__(self) -> Self:
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            if number == signal.SIGHUP and signal.getsignal(number) is signal.SIG_IGN:
+                continue
             self._before[number] = signal.signal(number, self._receive)
         return self
 
@@ -47,8 +51,8 @@ class Interrupts:
         return self.received is not None
 
     def counts(self) -> tuple[int, int]:
-        """SIGINT and SIGTERM that this rank has got."""
-        return int(self.pending == signal.SIGINT), int(self.pending == signal.SIGTERM)
+        """SIGINT, and SIGTERM or SIGHUP, that this rank has got."""
+        return int(self.pending == signal.SIGINT), int(self.pending in (signal.SIGTERM, signal.SIGHUP))
 
     def agree(self, sigint: int, sigterm: int) -> None:
         """The counts of all ranks."""
@@ -57,7 +61,7 @@ class Interrupts:
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
         if self.pending is not None:
-            if self.shared and number == signal.SIGTERM:
+            if number == signal.SIGHUP or (self.shared and number == signal.SIGTERM):
                 return
             if os.isatty(2):
                 os.write(2, b"\x1b[?25h")  # shows the cursor again, which a progress bar hides
@@ -67,5 +71,8 @@ class Interrupts:
             self.received = number
         if self.quiet:
             return
-        # os.write is safe where print may not be: the signal can arrive in the middle of a write to stderr.
-        os.write(2, b"\nstopping: finishing this step and saving (again to exit at once without saving)\n")
+        try:
+            # os.write is safe where print may not be: the signal can arrive in the middle of a write to stderr.
+            os.write(2, b"\nstopping: finishing this step and saving (again to exit at once without saving)\n")
+        except OSError:  # the terminal is gone: what is told from here on, to nobody, must not fail
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 2)

@@ -11,7 +11,7 @@ import json
 import os
 import platform
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -21,7 +21,7 @@ from typing import Any
 import torch
 import yaml
 
-from seq2seq.errors import CheckpointError, ConfigError, Problem
+from seq2seq.errors import FULL, CheckpointError, ConfigError, Problem, UserError, listed
 from seq2seq.training.checkpoint import write_replaced
 
 GROWING = ("trainer.max_steps", "trainer.max_epochs", "trainer.patience")  # limits, which a later start may raise
@@ -39,6 +39,7 @@ FREE = (  # what may change for a later start; another device, number of them or
     "trainer.samples",
 )
 ABSENT = "absent"
+MAX_TOLD = 8  # differences; of two unrelated configs there are dozens
 FIRST_FILES = (".lock", ".config.yaml.tmp")  # all that there is where a kill came before the config was stored
 PACKAGES = ("torch", "numpy", "hydra-core", "sentencepiece", "sacrebleu", "datasets", "safetensors", "pydantic")
 
@@ -56,6 +57,11 @@ class RunDir:
         self.checkpoints = path / "checkpoints"
         self.evaluation = path / "evaluation"
 
+    @property
+    def has_checkpoints(self) -> bool:
+        """Whether there is something to continue."""
+        return any(self.checkpoints.glob("step_*"))
+
     def read_config(self) -> dict[str, Any]:
         """The stored config. Raises CheckpointError where this is no run directory or its config is broken."""
         if not self.path.is_dir():
@@ -72,18 +78,39 @@ class RunDir:
             )
         return stored
 
-    def open_for_training(self, config: Mapping[str, Any]) -> None:
+    def open_for_training(self, config: Mapping[str, Any], free: Collection[str] = ()) -> None:
         """Stores the config; compares it first with the stored one of a run that has made something already.
 
-        Raises ConfigError with every key that differs and made a difference so far: a start that ended at a mistake in
+        free: keys that may differ, beside those that always may.
+
+        Raises ConfigError with the keys that differ and made a difference so far: a start that ended at a mistake in
         the config, or without memory, must not keep the mistake for ever.
         """
-        if any(self.checkpoints.glob("step_*")):
-            _compare(self.path, self.read_config(), config, "")
+        if self.has_checkpoints:
+            self._compare(config, "", free=free)
         elif self.tokenizer.exists():
-            _compare(self.path, self.read_config(), config, "tokenizer.", "data.")
+            self._compare(config, "tokenizer.", "data.", free=free)
         text = yaml.safe_dump({"format": 1, **config}, sort_keys=False, allow_unicode=True, width=120)
         write_replaced(self.config, text)
+
+    def _compare(self, given: Mapping[str, Any], *prefixes: str, free: Collection[str]) -> None:
+        old, new = flatten(self.read_config()), flatten(given)
+        problems = []
+        for key in sorted(old.keys() | new.keys()):
+            before, after = old.get(key, ABSENT), new.get(key, ABSENT)
+            if before == after or key in FREE or key in free or not key.startswith(prefixes):
+                continue
+            if key in GROWING and before is not ABSENT and after is not ABSENT:
+                if after is None or (before is not None and after > before):
+                    continue
+                problems.append(Problem(key, f"was {_show(before)} and may grow, but is {_show(after)}"))
+            else:
+                problems.append(Problem(key, f"was {_show(before)}, but is {_show(after)}"))
+        if problems:
+            continuing = f"seq2seq-train run={self.path} continues it as it was, and " if self.has_checkpoints else ""
+            more = [f"and {len(problems) - MAX_TOLD} more"] if len(problems) > MAX_TOLD else []
+            told = f"the run {self.path} was started with another config: {continuing}another run=... trains this one"
+            raise ConfigError(told, *problems[:MAX_TOLD], *more)
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -97,7 +124,8 @@ class RunDir:
                 raise CheckpointError(f"{self.path}: is not empty and not a run; name another folder with run=...")
             file = (self.path / ".lock").open("w")
         except OSError as error:
-            raise CheckpointError(f"{self.path}: cannot be written ({error.strerror})") from error
+            kind = UserError if error.errno in FULL else CheckpointError
+            raise kind(f"{self.path}: cannot be written ({error.strerror})") from error
         with file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -123,24 +151,6 @@ class RunDir:
         write_replaced(self.path / "environment.json", json.dumps(environment, indent=1) + "\n")
 
 
-def _compare(path: Path, stored: Mapping[str, Any], given: Mapping[str, Any], *prefixes: str) -> None:
-    old, new = flatten(stored), flatten(given)
-    problems = []
-    for key in sorted(old.keys() | new.keys()):
-        before, after = old.get(key, ABSENT), new.get(key, ABSENT)
-        if before == after or key in FREE or not key.startswith(prefixes):
-            continue
-        if key in GROWING and before is not ABSENT and after is not ABSENT:
-            if after is None or (before is not None and after > before):
-                continue
-            problems.append(Problem(key, f"was {_show(before)} and may grow, but is {_show(after)}"))
-        else:
-            problems.append(Problem(key, f"was {_show(before)}, but is {_show(after)}"))
-    if problems:
-        advice = f"the run {path} was started with another config; train the changed one in another run (run=...)"
-        raise ConfigError(advice, *problems)
-
-
 def flatten(tree: Mapping[str, Any], path: str = "") -> dict[str, Any]:
     """Nested mappings to dotted keys."""
     flat: dict[str, Any] = {}
@@ -161,7 +171,7 @@ def _nearby_runs(path: Path) -> str:
     if not path.parent.is_dir():
         return ""
     runs = sorted(entry.name for entry in path.parent.iterdir() if (entry / "config.yaml").exists())
-    return f"; in {path.parent} there are: {', '.join(runs[:8])}" if runs else ""
+    return f"; in {path.parent} there are: {listed(runs, 8)}" if runs else ""
 
 
 def _version(package: str) -> str | None:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 import seq2seq.models.decoders
 import seq2seq.models.encoders
 from seq2seq.data.batch import Batch
-from seq2seq.models.base import Decoder, DecoderState, Model, decoders, encoders
+from seq2seq.models.base import DecoderState, Model, StackDecoder, decoders, encoders
 from seq2seq.models.decoder_only import DecoderOnly
 from seq2seq.models.encoder_decoder import EncoderDecoder
 from seq2seq.nn.recording import recording
@@ -99,7 +99,7 @@ def stacks() -> list[Stack]:
     """Each decoder that can do without a source, with each choice that does not speak of one."""
     result = []
     for name, component in sorted(decoders.components.items()):
-        if component.prefill is Decoder.prefill:
+        if not issubclass(component, StackDecoder):
             continue
         no_source = {"attention": "none"} if "attention" in inspect.signature(component).parameters else {}
         own = [

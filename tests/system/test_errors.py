@@ -1,7 +1,9 @@
 """Faults that a user can cause: a few literal lines on stderr, nothing on stdout, the exit status, no traceback."""
 
+import errno
 import gzip
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -10,6 +12,8 @@ from typing import Any
 
 import pytest
 import torch
+
+from seq2seq.training.reporters import JsonLines
 
 Command = Callable[..., Any]
 
@@ -27,6 +31,10 @@ def told(result: Any) -> tuple[int, str, str]:
         # keys
         (["optimizer.lrr=1"], "optimizer.lrr: unknown key; did you mean 'lr'?"),
         (["lr=1"], "lr: unknown key; did you mean 'optimizer.lr'?"),
+        (
+            ["name=lstm"],
+            "name: unknown key; did you mean 'model.name' or 'model.encoder.name' or 'model.decoder.name' and 6 more?",
+        ),
         (["modle=lstm"], "modle: unknown key; did you mean 'model'?"),
         (["+optimizer.lrr=1"], "optimizer.lrr: unknown key; did you mean 'lr'?"),
         (["hydra.foo=1"], "hydra.foo: unknown key"),
@@ -248,9 +256,36 @@ def test_wrong_training_files(command: Command, corpus: None, prefix: str, messa
     assert err == f"seq2seq-train: {message}\n"
 
 
+def test_all_splits_that_cannot_be_read_are_told_at_once(command: Command, corpus: None) -> None:
+    given = ["data.train=good", "data.validation=xyzxyz", "data.test=folder/x"]
+    assert told(command("seq2seq-train", *FILES, *given, "run=run")) == (
+        3,
+        "",
+        "seq2seq-train: 2 splits cannot be read\n"
+        "  data.validation: there is neither xyzxyz.en nor xyzxyz.en.gz\n"
+        "  data.test: there is neither folder/x.en nor x.en.gz: there is no folder folder\n",
+    )
+    assert not Path("run").exists()
+
+
 def test_the_run_of_a_wrong_start_can_be_used_again(command: Command, corpus: None) -> None:
     assert command("seq2seq-train", *FILES, *SMALL, "run=run", "data.train=uneven").status == 3
     assert command("seq2seq-train", *FILES, *SMALL, "run=run", "data.train=good").status == 0
+
+
+def test_test_data_may_be_added_to_a_run(command: Command, corpus: None) -> None:
+    assert command("seq2seq-train", *FILES, *SMALL, "run=run", "data.train=good").status == 0
+    result = command("seq2seq-train", "run=run", "data.test=good")
+    assert result.status == 0
+    assert "  seq2seq-evaluate run=run split=test\n" in result.err
+    assert command("seq2seq-evaluate", "run=run", "split=test").out.startswith("test: 3 sentences")
+    assert told(command("seq2seq-train", "run=run", "data.validation=good"))[2].endswith(
+        "  data.validation: was null, but is good\n"
+    )
+
+
+def test_test_data_of_the_demo_are_cut_from_the_same_sentences(command: Command, run: Path) -> None:
+    assert told(command("seq2seq-train", "run=run", "data.test=21"))[2].endswith("  data.test: was 20, but is 21\n")
 
 
 def test_patience_without_validation_is_said(command: Command, corpus: None) -> None:
@@ -358,10 +393,45 @@ def test_a_changed_config_on_an_existing_run(command: Command, run: Path, tiny: 
     assert told(command("seq2seq-train", *tiny, *changed, "run=run")) == (
         2,
         "",
-        "seq2seq-train: the run run was started with another config; train the changed one in another run (run=...)\n"
+        "seq2seq-train: the run run was started with another config: seq2seq-train run=run continues it as it was, "
+        "and another run=... trains this one\n"
         "  model.encoder.d_model: was 12, but is 16\n"
         "  optimizer.lr: was 0.001, but is 0.01\n"
         "  trainer.max_steps: was 4 and may grow, but is 3\n",
+    )
+    assert (run / "config.yaml").read_bytes() == before
+
+
+def test_another_setup_on_an_existing_run(command: Command, run: Path) -> None:
+    """The first of dozens of differences, and how many more there are."""
+    status, out, err = told(command("seq2seq-train", "model=transformer_tiny", "run=run"))
+    assert (status, out) == (2, "")
+    lines = err.splitlines()
+    assert lines[:2] == [
+        "seq2seq-train: the run run was started with another config: seq2seq-train run=run continues it as it was, "
+        "and another run=... trains this one",
+        "  data.test: was 20, but is 500",
+    ]
+    assert len(lines) == 10
+    assert re.fullmatch(r"  and \d\d more", lines[-1])
+
+
+def test_what_is_typed_for_an_existing_run_has_to_fit(command: Command, run: Path) -> None:
+    """The rest is the run's own."""
+    before = (run / "config.yaml").read_bytes()
+    head = "run=run: what is not typed is as in its config.yaml\n"
+    typed = ["optimizer.lr=1e-2", "model.encoder.d_model=12", "trainer.max_steps=9"]
+    assert told(command("seq2seq-train", "run=run", *typed)) == (
+        2,
+        "",
+        f"{head}seq2seq-train: the run run was started with another config: seq2seq-train run=run continues it as it "
+        "was, and another run=... trains this one\n"
+        "  optimizer.lr: was 0.001, but is 0.01\n",
+    )
+    assert told(command("seq2seq-train", "run=run", "trainer.max_step=9")) == (
+        2,
+        "",
+        f"{head}seq2seq-train: trainer.max_step: unknown key; did you mean 'max_steps'?\n",
     )
     assert (run / "config.yaml").read_bytes() == before
 
@@ -384,6 +454,28 @@ def test_a_run_that_cannot_be_made(command: Command) -> None:
         "",
         "seq2seq-train: file/run: cannot be written (Not a directory)\n",
     )
+
+
+def no_space(*arguments: object) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_a_full_disk(command: Command, run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One exit status, with the file that could not be written, or else the run."""
+    with monkeypatch.context() as patch:
+        patch.setattr(JsonLines, "scalars", no_space)
+        status, out, err = told(command("seq2seq-train", "run=run", "trainer.max_steps=5"))
+        assert (status, out) == (1, "")
+        assert err.endswith("\nseq2seq-train: run: No space left on device\n")
+    monkeypatch.setattr(os, "fsync", no_space)
+    assert told(command("seq2seq-train", *SMALL, "run=new")) == (
+        1,
+        "",
+        "seq2seq-train: new/.config.yaml.tmp: No space left on device\n",
+    )
+    status, out, err = told(command("seq2seq-evaluate", "run=run"))
+    assert (status, out) == (1, "")
+    assert err == "seq2seq-evaluate: run/evaluation/test/.hypotheses.txt.tmp: No space left on device\n"
 
 
 def in_a_process(module: str, *arguments: str, stdin: str = "") -> tuple[int, str, str]:

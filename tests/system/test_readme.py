@@ -31,7 +31,7 @@ def commands() -> list[str]:
 
 
 def adapted(command: str) -> str:
-    if "seq2seq-train" not in command or "--cfg" in command:
+    if "seq2seq-train" not in command or "--cfg" in command or command.startswith("seq2seq-train run="):
         return command
     extra = [QUICK if "data=" in command else f"{QUICK} data.train=50 tokenizer.vocab_size=400"]
     if "tokenizer=characters" in command:

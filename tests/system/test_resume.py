@@ -1,5 +1,6 @@
 """A run that was killed or stopped, at any moment and however often, ends with the same bits as one that was not."""
 
+import fcntl
 import json
 import os
 import random
@@ -7,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+import termios
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -243,6 +245,43 @@ def test_a_finished_run_says_so_and_a_higher_limit_goes_on(workplace: Path, refe
     refused = run.start(max_steps=STEPS)
     assert refused.returncode == 2
     assert f"trainer.max_steps: was {STEPS + 3} and may grow, but is {STEPS}" in refused.stderr
+
+
+def test_a_closed_terminal_is_no_harm(workplace: Path, reference: Callable[[str], Run]) -> None:
+    """Two signals, as a shell that is closed leads to; and a real terminal, on which a bar is drawn all the time."""
+    run = Run(workplace, "closed", "lstm")
+    assert run.start("HUP HUP update 7").returncode == 129
+    assert run.newest == 7
+    run.finish()
+    assert_same(run, reference("lstm"))
+    controller, terminal = os.openpty()
+    process = subprocess.Popen(
+        [*run.command, "trainer.max_steps=100000"],
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(workplace)},
+        cwd=workplace,
+        stdin=terminal,
+        stdout=terminal,
+        stderr=terminal,
+        start_new_session=True,
+        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+    )
+    os.close(terminal)
+    seen = b""
+    while b"/100,000" not in seen:
+        seen += os.read(controller, 1000)
+    os.close(controller)
+    assert process.wait(timeout=100) == 129
+    assert run.newest > STEPS
+    log = (run.path / "train.log").read_text(encoding="utf-8")
+    assert log.endswith(f"ERROR stopped at step {run.newest} and saved; the same command continues\n")
+    assert "Traceback" not in log
+
+
+def test_nohup(workplace: Path) -> None:
+    run = Run(workplace, "nohup", "lstm")
+    run.command.insert(0, "nohup")
+    assert run.start("HUP update 7").returncode == 0
+    assert run.newest == STEPS
 
 
 def test_a_second_signal_ends_the_process_at_once(workplace: Path) -> None:

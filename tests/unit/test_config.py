@@ -14,7 +14,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 
-from seq2seq.cli.entry import config_folder, groups
+from seq2seq.cli.compose import config_folder, groups
 from seq2seq.config import RunConfig, bind_run, merge, read_run, stored_form
 from seq2seq.errors import CheckpointError, ConfigError
 from seq2seq.pipeline import check

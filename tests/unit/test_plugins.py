@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -142,11 +143,15 @@ def test_a_plugin_that_the_config_names(site: Path, command: Command) -> None:
     """Without a YAML file: the name is enough, also where the choice before has other options."""
     (site / "seq2seq_bag.py").write_text(PLUGIN, encoding="utf-8")
     given = ["plugins=seq2seq_bag", "model=transformer_tiny", "model.encoder.name=bag", "model.encoder.dropout=0.1"]
-    status, told, _ = command("train", *given, *TINY[1:], "model.tie_embeddings=none")
+    status, told, err = command("train", *given, *TINY[1:], "model.tie_embeddings=none")
     assert (status, told) == (0, "")
     stored = yaml.safe_load(Path("run", "config.yaml").read_text(encoding="utf-8"))
     assert stored["model"]["encoder"] == {"name": "bag", "d_model": 12, "dropout": 0.1}
     assert stored["plugins"] == ["seq2seq_bag"]
+    assert err.endswith(
+        "  seq2seq-evaluate run=run split=test 'plugins=[seq2seq_bag]'\n"
+        "  seq2seq-translate run=run input=FILE output=FILE 'plugins=[seq2seq_bag]'\n"
+    )
     check_that_the_run_can_be_used(site, command, "plugins=seq2seq_bag")
     forget(site)
     assert command("translate", "run=run", "input=in.txt") == (
@@ -170,13 +175,32 @@ def test_the_options_of_a_plugin_are_checked_as_all_others(site: Path, command: 
     assert not Path("run").exists()
 
 
+def test_a_run_with_a_plugin_is_continued_by_who_allows_it(site: Path, command: Command) -> None:
+    (site / "seq2seq_bag.py").write_text(PLUGIN, encoding="utf-8")
+    assert command("train", "plugins=[seq2seq_bag]", "model.encoder.name=bag", *TINY)[0] == 0
+    forget(site)
+    head = "run=run: what is not typed is as in its config.yaml\n"
+    assert command("train", "run=run", "trainer.max_steps=4") == (
+        2,
+        "",
+        f"{head}seq2seq-train: plugins: the run uses seq2seq_bag, whose code runs when it is loaded; allow it: "
+        "plugins=[seq2seq_bag]\n",
+    )
+    status, _, told = command("train", "run=run", "trainer.max_steps=4", "plugins=[seq2seq_bag]")
+    assert status == 0
+    assert "continuing at step 3\n" in told
+
+
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("raise RuntimeError('not today\\nnor tomorrow')\n", "RuntimeError: not today"),
-        ("import nothing_of_this_name\n", "ModuleNotFoundError: No module named 'nothing_of_this_name'"),
+        ("raise RuntimeError('not today\\nnor tomorrow')\n", "RuntimeError: not today (broken.py, line 1)"),
+        (
+            "import nothing_of_this_name\n",
+            "ModuleNotFoundError: No module named 'nothing_of_this_name' (broken.py, line 1)",
+        ),
         ("def f(:\n", "SyntaxError: invalid syntax (broken.py, line 1)"),
-        ("assert False\n", "AssertionError: no message"),
+        ("x = 1\nassert not x\n", "AssertionError: no message (broken.py, line 2)"),
     ],
 )
 def test_a_plugin_that_cannot_be_imported(site: Path, command: Command, text: str, reason: str) -> None:
@@ -184,6 +208,19 @@ def test_a_plugin_that_cannot_be_imported(site: Path, command: Command, text: st
     told = f"seq2seq-train: plugins: cannot import 'broken': {reason}\n"
     assert command("train", "plugins=[broken]", "run=run") == (2, "", told)
     assert not Path("run").exists()
+
+
+def test_a_fault_in_a_plugin_is_told_from_there_on(site: Path, command: Command) -> None:
+    faulty = PLUGIN.replace("x = self.dropout", "raise RuntimeError(f'no {len(tokens)}')\n        x = self.dropout")
+    (site / "seq2seq_bag.py").write_text(faulty, encoding="utf-8")
+    line = faulty[: faulty.index("raise RuntimeError")].count("\n") + 1
+    status, out, told = command("train", "plugins=[seq2seq_bag]", "model.encoder.name=bag", *TINY)
+    assert (status, out) == (1, "")
+    head = "seq2seq-train: a fault in a plugin\nTraceback (most recent call last):\n"
+    fault = told[told.index(head) :].removeprefix(head)
+    assert fault.startswith(f'  File "{site}/seq2seq_bag.py", line {line}, in forward\n    raise RuntimeError(')
+    assert re.search(r"^RuntimeError: no \d+\n\Z", fault, flags=re.MULTILINE)
+    assert fault.count("File ") == 1
 
 
 @pytest.mark.parametrize("value", ["3", "nowhere", "[nowhere]", "[json,nowhere]"])
@@ -197,7 +234,9 @@ def test_an_installed_plugin_that_cannot_be_imported(site: Path) -> None:
     install(site, "broken_bag", "raise OSError('no disk')\n")
     with pytest.raises(ConfigError) as caught:
         load_components()
-    assert str(caught.value) == "the installed plugin 'bag': cannot import 'broken_bag': OSError: no disk"
+    assert str(caught.value) == (
+        "the installed plugin 'bag': cannot import 'broken_bag': OSError: no disk (broken_bag.py, line 1)"
+    )
 
 
 def test_a_plugin_does_not_take_the_place_of_a_component(site: Path) -> None:

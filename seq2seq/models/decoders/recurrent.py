@@ -13,7 +13,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from seq2seq.models.base import Decoder, DecoderState, Memory
+from seq2seq.models.base import DecoderState, Memory, StackDecoder
 from seq2seq.nn.attention import is_identity, select_sources
 from seq2seq.nn.dropout import Dropout
 from seq2seq.nn.embedding import TokenEmbedding
@@ -83,7 +83,7 @@ class MaxoutReadout(nn.Module):
         return units.view(*units.shape[:2], -1, 2).amax(dim=3)  # (N,T,D) -> (N,T,D/2,2)
 
 
-class RecurrentDecoder(Decoder):
+class RecurrentDecoder(StackDecoder):
     """Recurrent layers of any cell, with any attention to the source; the named decoders state its options.
 
     The context is what attention finds for the top layer's new state; with `context_input`, for its state before the

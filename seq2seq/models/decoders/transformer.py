@@ -13,7 +13,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from seq2seq.models.base import Decoder, DecoderState, Memory, decoders
+from seq2seq.models.base import DecoderState, Memory, StackDecoder, decoders
 from seq2seq.nn.attention import KeyValueCache, attendable, is_identity
 from seq2seq.nn.dropout import Dropout
 from seq2seq.nn.embedding import TokenEmbedding
@@ -48,7 +48,7 @@ class TransformerDecoderState(DecoderState):
 
 
 @decoders.register("transformer")
-class TransformerDecoder(Decoder):
+class TransformerDecoder(StackDecoder):
     """A stack of layers of causal self-attention and attention to the memory (Vaswani et al., 2017).
 
     Without a source, a stack of causal self-attention alone (Radford et al., 2018).

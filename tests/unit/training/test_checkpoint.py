@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from seq2seq.errors import CheckpointError
+from seq2seq.errors import CheckpointError, UserError
 from seq2seq.training import checkpoint as module
 from seq2seq.training.checkpoint import CheckpointStore, load_training, load_weights, open_checkpoint
 
@@ -351,7 +351,7 @@ def test_a_full_disk_leaves_the_older_ones_whole(tmp_path: Path, monkeypatch: py
 
     with monkeypatch.context() as patch:
         patch.setattr(module, "write_synced", full)
-        with pytest.raises(CheckpointError, match=r"step_00000020: cannot be written \(No space left on device\)") as e:
+        with pytest.raises(UserError, match=r"step_00000020: cannot be written \(No space left on device\)") as e:
             save(store, 20, bleu=0.5)
     assert len(str(e.value)) < 300 + len(str(tmp_path))
     assert not list(store.folder.glob(".step_*"))

@@ -96,6 +96,16 @@ def test_setup_again_replaces(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert (tmp_path / "second.log").read_text().count("once") == 1
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux has such a file")
+def test_a_full_disk_costs_a_line_of_the_log_file_and_no_traceback(capsys: pytest.CaptureFixture[str]) -> None:
+    setup_logging(Path("/dev/full"))
+    log.info("told")
+    assert capsys.readouterr().err == "told\n"
+    (handler,) = (h for h in logging.getLogger("seq2seq").handlers if isinstance(h, logging.FileHandler))
+    with pytest.raises(OSError, match="No space left on device"):
+        handler.close()
+
+
 def test_long_messages_wrap_between_words_on_a_terminal_and_commands_do_not() -> None:
     screen = terminal(width=30)
     setup_logging(None, screen)

@@ -1,3 +1,4 @@
+import errno
 import json
 import subprocess
 import sys
@@ -9,7 +10,7 @@ import pytest
 import torch
 import yaml
 
-from seq2seq.errors import CheckpointError, ConfigError
+from seq2seq.errors import CheckpointError, ConfigError, UserError
 from seq2seq.training.run_dir import RunDir, flatten
 
 CONFIG: dict[str, Any] = {
@@ -60,7 +61,8 @@ def test_every_key_that_differs_is_named(run: RunDir) -> None:
     with pytest.raises(ConfigError) as caught:
         run.open_for_training(given)
     assert str(caught.value).splitlines() == [
-        f"the run {run.path} was started with another config; train the changed one in another run (run=...)",
+        f"the run {run.path} was started with another config: seq2seq-train run={run.path} continues it as it was, "
+        "and another run=... trains this one",
         "model.encoder.d_model: was 12, but is 16",
         "tokenizer.max_size: was null, but is 7",
         "trainer.patience: was 3, but is absent",
@@ -68,6 +70,14 @@ def test_every_key_that_differs_is_named(run: RunDir) -> None:
     ]
     assert caught.value.exit_status == 2
     assert run.read_config() == CONFIG
+
+
+def test_some_keys_may_be_free(run: RunDir) -> None:
+    given = changed(trainer__seed=7, tokenizer__max_size=9)
+    with pytest.raises(ConfigError, match=r"\ntrainer\.seed: was 1, but is 7$"):
+        run.open_for_training(given, free=["tokenizer.max_size"])
+    run.open_for_training(given, free=["tokenizer.max_size", "trainer.seed"])
+    assert run.read_config() == given
 
 
 def test_another_component_is_named_with_its_options(run: RunDir) -> None:
@@ -129,7 +139,10 @@ def test_before_the_first_checkpoint_all_may_change_but_what_the_tokenizer_was_m
     assert run.read_config()["trainer"]["seed"] == 5
     with pytest.raises(ConfigError) as caught:
         run.open_for_training(changed(tokenizer__max_size=9))
-    assert str(caught.value).splitlines()[1:] == ["tokenizer.max_size: was null, but is 9"]
+    assert str(caught.value).splitlines() == [
+        f"the run {run.path} was started with another config: another run=... trains this one",
+        "tokenizer.max_size: was null, but is 9",
+    ]
     (run.checkpoints / "step_00000005").mkdir(parents=True)
     with pytest.raises(ConfigError, match=r"trainer\.seed: was 5, but is 1"):
         run.open_for_training(CONFIG)
@@ -155,6 +168,16 @@ def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(CheckpointError, match=r"file/run: cannot be written \(Not a directory\)"):
         RunDir(tmp_path / "file" / "run").locked().__enter__()
+
+
+def test_a_full_disk_is_the_machines_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_space(*arguments: Any, **options: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "mkdir", no_space)
+    with pytest.raises(UserError, match=r"run: cannot be written \(No space left on device\)$") as caught:
+        RunDir(tmp_path / "run").locked().__enter__()
+    assert caught.value.exit_status == 1
 
 
 def test_only_one_process_trains_in_a_run(run: RunDir) -> None:
@@ -193,6 +216,12 @@ def test_a_broken_config(run: RunDir, content: str, message: str, monkeypatch: p
 
 def test_what_is_not_there(run: RunDir) -> None:
     with pytest.raises(CheckpointError, match=r"no such run directory; in .* there are: run$"):
+        RunDir(run.path.parent / "rum").read_config()
+    for number in range(9):
+        other = run.path.parent / f"other{number}"
+        other.mkdir()
+        (other / "config.yaml").touch()
+    with pytest.raises(CheckpointError, match=r"are: other0, (other\d, ){6}other7 and 2 more$"):
         RunDir(run.path.parent / "rum").read_config()
     with pytest.raises(CheckpointError, match=r"not a run directory \(it has no config.yaml\)"):
         RunDir(run.tokenizer).read_config()

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from seq2seq.cli.entry import config_folder, forgiving, groups
+from seq2seq.cli.compose import config_folder, forgiving, groups
 from seq2seq.errors import ConfigError
 
 KNOWN = {"model": ["lstm", "mlp-2"], "model/encoder": ["gru", "lstm"], "debug": ["quick"]}
@@ -38,6 +38,7 @@ KNOWN = {"model": ["lstm", "mlp-2"], "model/encoder": ["gru", "lstm"], "debug": 
         ("model/encoder=gru", ["model/encoder=gru"]),
         ("debug=null", ["~debug"]),
         ("model/encodr=gru", ["model/encodr=gru"]),
+        ("+model/encoder@model.decoder=gru", ["+model/encoder@model.decoder=gru"]),
         # a component by its name
         ("model.encoder.name=gru", ["model/encoder=gru"]),
         ("model.encoder=gru", ["model/encoder=gru"]),
@@ -61,6 +62,16 @@ def test_forgiving(typed: str, given: list[str]) -> None:
         ("model=lstmm", "model: no choice 'lstmm'; did you mean 'lstm'?"),
         ("model=lstm,gru", "model: no choice 'gru'; there are: lstm, mlp-2"),
         ("model=\u00e4", "model: no choice '\u00e4'; there are: lstm, mlp-2"),
+        (
+            "model/encoder.d_model=7",
+            "model/encoder.d_model: is an option, not a group: type model.encoder.d_model=7",
+        ),
+        ("debug/steps=7", "debug/steps: is an option, not a group: type debug.steps=7"),
+        (
+            "+model/encoder/d_model=7,8",
+            "+model/encoder/d_model: is an option, not a group: type +model.encoder.d_model=7,8",
+        ),
+        ("hydra/launcher=joblib", "hydra/launcher: a sweep's jobs are done here, one after the other"),
         ("debug=[quick]", "debug: takes one choice, not a list; there are: quick"),
     ],
 )
