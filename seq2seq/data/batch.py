@@ -37,6 +37,25 @@ class Batch:
         tensors = {f.name: getattr(self, f.name) for f in fields(self) if isinstance(getattr(self, f.name), Tensor)}
         return replace(self, **{name: value.to(device, non_blocking=True) for name, value in tensors.items()})
 
+    def halves(self) -> list[Batch]:
+        """The first and the second half of the examples, with no more padding than they need; one example is whole."""
+        middle, size = len(self.numbers) // 2, len(self.numbers)
+        return [self] if size == 1 else [self._rows(slice(0, middle)), self._rows(slice(middle, size))]
+
+    def _rows(self, rows: slice) -> Batch:
+        source_lengths, lengths = self.source_mask[rows].sum(dim=1), self.target_mask[rows].sum(dim=1)
+        sources, targets = (slice(0, int(of_rows.max())) for of_rows in (source_lengths, lengths))
+        return Batch(
+            source=self.source[rows, sources],
+            source_mask=self.source_mask[rows, sources],
+            target=self.target[rows, targets],
+            target_mask=self.target_mask[rows, targets],
+            labels=self.labels[rows, targets],
+            numbers=self.numbers[rows],
+            num_tokens=int(lengths.sum()),
+            num_source_tokens=int(source_lengths.sum()),
+        )
+
 
 def pad(rows: Sequence[Sequence[int] | np.ndarray]) -> tuple[Tensor, Tensor]:
     """Rows of ids to (tokens (B,L), mask (B,L))."""

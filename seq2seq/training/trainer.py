@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -26,6 +27,8 @@ from seq2seq.training.reporters import Reporter
 from seq2seq.training.schedules import Schedule
 from seq2seq.training.step import StepResult, update
 from seq2seq.training.strategies import ONE_PROCESS, Strategy
+
+log = logging.getLogger(__name__)
 
 UNREAD = 100  # steps whose batches may be kept until somebody looks at their loss
 
@@ -149,11 +152,21 @@ class Trainer:
         except torch.OutOfMemoryError as error:
             raise ConfigError(f"out of memory: lower trainer.max_tokens (now {self.options.max_tokens})") from error
         self.progress.step += 1
+        if result.num_parts > len(moved):
+            self._tell_halved(moved, result.num_parts)
         self.timed_tokens += result.num_tokens
         self.unread.append((result, micro_batches))
         if self.device.type == "cpu" or len(self.unread) >= UNREAD:  # on a GPU reading would wait for the step
             self._read_results()
         self.on_step(self.progress.step, {})
+
+    def _tell_halved(self, micro_batches: Sequence[Batch], num_parts: int) -> None:
+        shapes = ", ".join(f"{len(b.numbers)} x {b.source.size(1)} and {b.target.size(1)}" for b in micro_batches)
+        log.warning(
+            "step %s did not fit in memory (examples x source and target tokens: %s) and was done in %d parts; "
+            "where this happens often, a smaller trainer.max_tokens (now %s) is faster",
+            *(f"{self.progress.step:,}", shapes, num_parts, f"{self.options.max_tokens:,}"),
+        )
 
     def _next_micro_batches(self) -> list[Batch]:
         """Fewer than `accumulate` only at the end of the last epoch."""

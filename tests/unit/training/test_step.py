@@ -79,3 +79,48 @@ def test_clipping_shortens_the_gradient_and_keeps_its_direction(family: str, bat
     assert of_clipped.gradient_norm.item() == pytest.approx(norm, rel=1e-4)  # what is told is the norm before
     loose, _ = gradient_of(family, batches, clip_norm=norm * 2)
     torch.testing.assert_close(loose, free, rtol=1e-4, atol=1e-6)
+
+
+class Small(CrossEntropy):
+    """Has no room for the logits of more label tokens."""
+
+    def __init__(self, room: int) -> None:
+        super().__init__()
+        self.room = room
+
+    def __call__(self, features: Tensor, head: torch.nn.Linear, labels: Tensor) -> tuple[Tensor, Tensor]:
+        total, count = super().__call__(features, head, labels)
+        if count > self.room:
+            total.register_hook(_no_room)  # in backward, where some gradients may be there already
+        return total, count
+
+
+def _no_room(gradient: Tensor) -> None:
+    raise torch.OutOfMemoryError("CUDA out of memory")
+
+
+def test_what_does_not_fit_is_halved_with_the_same_gradient(family: str, batch_of, make_model) -> None:
+    micro_batches = [batch_of([0, 1, 2, 3, 4, 5]), batch_of([6])]
+    room = max(batch_of([i]).num_tokens for i in range(SIZE)) + 3
+    results = []
+    for loss in (CrossEntropy(), Small(room)):
+        model = make_model(family)
+        optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
+        result = update(model, loss, optimizer, micro_batches, clip_norm=0.0, autocast=nullcontext)
+        results.append((result, [p.detach() for p in model.parameters()]))
+    (whole, weights), (parts, same_weights) = results
+    assert whole.num_parts == 2
+    assert parts.num_parts > 3
+    assert parts.num_tokens == whole.num_tokens
+    torch.testing.assert_close(parts.loss, whole.loss)
+    torch.testing.assert_close(same_weights, weights, rtol=1e-4, atol=1e-6)
+
+
+def test_one_example_that_does_not_fit_is_a_fault_that_leaves_no_gradient(batch_of, make_model) -> None:
+    model = make_model("lstm")
+    before = [p.detach().clone() for p in model.parameters()]
+    optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
+    with pytest.raises(torch.OutOfMemoryError):
+        update(model, Small(1), optimizer, [batch_of([3, 1, 2])], clip_norm=0.0, autocast=nullcontext)
+    assert all(p.grad is None for p in model.parameters())
+    torch.testing.assert_close([p.detach() for p in model.parameters()], before, rtol=0, atol=0)

@@ -435,3 +435,22 @@ def test_state_holds_only_what_loads_safely(make: Make, tmp_path: Path) -> None:
 
     kinds = {type(leaf) for leaf in leaves(trainer.state_dict())}
     assert kinds <= {Tensor, int, float, str, bool, type(None)}
+
+
+def test_a_step_that_does_not_fit_is_told_and_counts_as_one(make: Make, caplog: pytest.LogCaptureFixture) -> None:
+    class Small(CrossEntropy):
+        def __call__(self, features: Tensor, head: torch.nn.Linear, labels: Tensor) -> tuple[Tensor, Tensor]:
+            if len(labels) > 2:
+                raise torch.OutOfMemoryError("CUDA out of memory")
+            return super().__call__(features, head, labels)
+
+    trainer = make(max_steps=1, loss=Small())
+    steps = batches_of(trainer)
+    with caplog.at_level("WARNING"):
+        assert trainer.train().step == 1
+    ((batch,),) = steps
+    rows = len(batch.numbers)
+    assert rows > 2
+    (message,) = caplog.messages
+    assert message.startswith(f"step 1 did not fit in memory (examples x source and target tokens: {rows} x ")
+    assert message.endswith("; where this happens often, a smaller trainer.max_tokens (now 24) is faster")
