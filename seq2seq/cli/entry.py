@@ -1,4 +1,4 @@
-"""What the three commands share: Hydra composes the config, mistakes become a few lines and an exit status."""
+"""What the commands share: Hydra composes the config, mistakes become a few lines and an exit status."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def _compose_and_run(command: str, config_name: str, job: Job) -> int:
     folders = [config_folder(), *([extra_folder] if extra_folder else [])]
     known = groups(folders)
     if config_name != "train":
-        known = {"search": known["search"]}
+        known = {group: known[group] for group in ("search",) if config_name != "export"}
     given = _all_forgiving(overrides, known)
     sys.argv[1:] = [*flags, *given]
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises instead of printing, so that the fault is told in our words

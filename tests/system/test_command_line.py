@@ -56,7 +56,7 @@ def test_the_run_is_named_after_model_and_data(command: Command, tiny: tuple[str
     assert os.listdir("runs") == ["lstm_tiny-demo"]
 
 
-@pytest.mark.parametrize("name", ["seq2seq-train", "seq2seq-evaluate", "seq2seq-translate"])
+@pytest.mark.parametrize("name", ["seq2seq-train", "seq2seq-evaluate", "seq2seq-translate", "seq2seq-export"])
 def test_help_and_version(command: Command, name: str) -> None:
     for flag in ("--help", "-h"):
         told = command(name, flag, "no=matter")

@@ -277,8 +277,8 @@ def test_patience_without_validation_is_said(command: Command, corpus: None) -> 
         (
             "evaluate run=run beam=3",
             2,
-            "beam: unknown key; there are: checkpoint, data, device, max_tokens, plugins, precision, run, search, "
-            "source, split, target, tokenize",
+            "beam: unknown key; there are: backend, checkpoint, data, device, max_tokens, plugins, precision, run, "
+            "search, source, split, target, threads, tokenize",
         ),
         ("evaluate run=run search.beam_sise=3", 2, "search.beam_sise: unknown key; did you mean 'beam_size'?"),
         (

@@ -1,0 +1,96 @@
+"""Which engine translates: torch, or CTranslate2 where it is installed and the run fits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Literal
+
+import torch
+
+from seq2seq.errors import ConfigError, Problem
+from seq2seq.export import ctranslate2
+from seq2seq.pipeline import LoadedRun
+from seq2seq.search.backend import Backend
+from seq2seq.search.translator import Translator
+from seq2seq.training.precision import Precision
+
+BackendName = Literal["auto", "torch", "ctranslate2"]
+Computation = Literal["auto", "fp32", "bf16", "int8"]
+COMPUTE_TYPES: dict[Computation, str] = {"fp32": "float32", "bf16": "bfloat16", "int8": "int8"}
+
+
+def torch_precision(precision: Computation) -> Precision:
+    """For the model in torch, which is what the other engine's is made from."""
+    return "fp32" if precision == "int8" else precision
+
+
+def use_threads(number: int | None) -> None:
+    """Of torch, and so of all that follows; None leaves one for each core, or what the environment says."""
+    if number is not None:
+        torch.set_num_threads(number)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """engine: its name. told: what `auto` has taken and why; None where it was not asked."""
+
+    translator: Translator
+    engine: str
+    told: str | None
+
+
+def choose(loaded: LoadedRun, max_tokens: int, *, backend: BackendName, precision: Computation) -> Choice:
+    """Raises ConfigError, with every reason, where the engine that is asked for cannot be taken."""
+    translator = loaded.translator(max_tokens)
+    problems = [] if backend == "torch" else _problems(loaded, precision)
+    if backend == "ctranslate2" and problems:
+        raise ConfigError(*problems)
+    if backend == "torch" or problems:
+        if precision == "int8":
+            raise ConfigError(Problem("precision", "int8 needs backend=ctranslate2"), *problems)
+        reasons = "; ".join(map(str, problems))
+        return Choice(translator, "torch", f"backend: torch ({reasons})" if problems else None)
+    translator.backend = _in_memory(loaded, _compute_type(precision, loaded.device))
+    engine = f"CTranslate2 {ctranslate2.version()}"
+    return Choice(translator, engine, f"backend: {engine}" if backend == "auto" else None)
+
+
+def _in_memory(loaded: LoadedRun, compute_type: str) -> Backend:
+    """Converted anew at each start, in a fraction of a second: no stored copy that could be of another checkpoint."""
+    with TemporaryDirectory() as folder:
+        ctranslate2.save(
+            loaded.config,
+            loaded.model,
+            loaded.tokenizers,
+            Path(folder),
+            num_positions=ctranslate2.needed_positions(loaded.config),
+        )
+        return ctranslate2.CTranslate2Backend(
+            Path(folder),
+            loaded.config,
+            loaded.tokenizers,
+            compute_type=compute_type,
+            device=loaded.device,
+            num_threads=torch.get_num_threads(),
+        )
+
+
+def _problems(loaded: LoadedRun, precision: Computation) -> list[Problem]:
+    """Why CTranslate2 cannot be taken."""
+    if not ctranslate2.is_installed():
+        return [Problem("", ctranslate2.NOT_INSTALLED)]
+    problems = ctranslate2.unsupported_model(loaded.config) + ctranslate2.unsupported_search(loaded.config.search)
+    known = ctranslate2.compute_types(loaded.device)
+    if _compute_type(precision, loaded.device) not in known:
+        told = f"CTranslate2 computes on this {loaded.device.type} in {', '.join(sorted(known)) or 'nothing'}"
+        problems.append(Problem("precision", told))
+    return problems
+
+
+def _compute_type(precision: Computation, device: torch.device) -> str:
+    """auto is bfloat16 where the engine has it, as it is in torch."""
+    if precision == "auto":
+        return "bfloat16" if "bfloat16" in ctranslate2.compute_types(device) else "float32"
+    return COMPUTE_TYPES[precision]
