@@ -72,6 +72,8 @@ keys
   run=DIR              the run directory
   input=FILE           default: stdin (line by line where a person types)
   output=FILE          default: stdout
+  resume=true          continues an output that an earlier start of the same
+                       command left, after its last whole line
   attention=FILE       also writes alignments, a line for each translation:
                        0-0 1-2 ..., the source word that each target word read
                        most of; words are what whitespace divides, from 0.

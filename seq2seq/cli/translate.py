@@ -133,27 +133,27 @@ def _searched(
     chunked = chunks_as_they_come(lines, BLOCK) if following else chunks(lines, BLOCK)
 
     def encoded() -> Iterator[Block]:
-        nonlocal start
+        nonlocal start, told
         for chunk in chunked:
+            if told is not None:  # there is something to translate
+                log.info("%s", told)
+                told = None
             yield translator.encode(chunk, start + 1)
             start += len(chunk)
 
     faults: list[DataError] = []
 
-    def announced(blocks: Iterator[Block]) -> Iterator[Block]:
+    def sound(blocks: Iterator[Block]) -> Iterator[Block]:
         try:
-            for number, block in enumerate(blocks):
-                if told is not None and not number:
-                    log.info("%s", told)
-                yield block
+            yield from blocks
         except DataError as error:  # told after the lines before it
             faults.append(error)
 
     if following:  # each is answered before the next one is waited for
-        for block in announced(encoded()):
+        for block in sound(encoded()):
             yield from translator.find([block], on_done=advance)
     else:
-        yield from translator.find(announced(ahead(encoded(), ENCODED)), on_done=advance)
+        yield from translator.find(sound(ahead(encoded(), ENCODED)), on_done=advance)
     if faults:
         raise faults[0]
     if start < done:

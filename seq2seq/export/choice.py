@@ -44,21 +44,39 @@ class Choice:
 def choose(loaded: LoadedRun, max_tokens: int, *, backend: BackendName, precision: Computation) -> Choice:
     """Raises ConfigError, with every reason, where the engine that is asked for cannot be taken."""
     translator = loaded.translator(max_tokens)
-    problems = [] if backend == "torch" else _problems(loaded, precision)
-    if backend == "ctranslate2" and problems:
+    converted, problems = (None, []) if backend == "torch" else _converted(loaded, precision)
+    if converted is not None:
+        translator.backend = converted
+        engine = f"CTranslate2 {ctranslate2.version()}"
+        return Choice(translator, engine, f"backend: {engine}" if backend == "auto" else None)
+    if backend == "ctranslate2":
         raise ConfigError(*problems)
-    if backend == "torch" or problems:
-        if precision == "int8":
-            raise ConfigError(Problem("precision", "int8 needs backend=ctranslate2"), *problems)
-        reasons = "; ".join(map(str, problems))
-        return Choice(translator, "torch", f"backend: torch ({reasons})" if problems else None)
-    translator.backend = _in_memory(loaded, _compute_type(precision, loaded.device))
-    engine = f"CTranslate2 {ctranslate2.version()}"
-    return Choice(translator, engine, f"backend: {engine}" if backend == "auto" else None)
+    if precision == "int8":
+        raise ConfigError(Problem("precision", "int8 needs backend=ctranslate2"), *problems)
+    reasons = "; ".join(map(str, problems))
+    return Choice(translator, "torch", f"backend: torch ({reasons})" if problems else None)
+
+
+def _converted(loaded: LoadedRun, precision: Computation) -> tuple[Backend | None, list[Problem]]:
+    """The run's model in CTranslate2, or why it cannot be had.
+
+    Converted anew at each start, in a fraction of a second: no stored copy that could be of another checkpoint.
+    """
+    if not ctranslate2.is_installed():
+        return None, [Problem("", ctranslate2.NOT_INSTALLED)]
+    problems = ctranslate2.unsupported_model(loaded.config) + ctranslate2.unsupported_search(loaded.config.search)
+    try:
+        known = ctranslate2.compute_types(loaded.device)
+        compute_type = _compute_type(precision, known)
+        if compute_type not in known:
+            told = f"CTranslate2 computes on this {loaded.device.type} in {', '.join(sorted(known)) or 'nothing'}"
+            problems.append(Problem("precision", told))
+        return (None, problems) if problems else (_in_memory(loaded, compute_type), [])
+    except (RuntimeError, ValueError) as error:  # of a GPU, for example, whose libraries are not there
+        return None, [*problems, Problem("", f"CTranslate2: {str(error).splitlines()[0]}")]
 
 
 def _in_memory(loaded: LoadedRun, compute_type: str) -> Backend:
-    """Converted anew at each start, in a fraction of a second: no stored copy that could be of another checkpoint."""
     with TemporaryDirectory() as folder:
         ctranslate2.save(
             loaded.config,
@@ -77,20 +95,8 @@ def _in_memory(loaded: LoadedRun, compute_type: str) -> Backend:
         )
 
 
-def _problems(loaded: LoadedRun, precision: Computation) -> list[Problem]:
-    """Why CTranslate2 cannot be taken."""
-    if not ctranslate2.is_installed():
-        return [Problem("", ctranslate2.NOT_INSTALLED)]
-    problems = ctranslate2.unsupported_model(loaded.config) + ctranslate2.unsupported_search(loaded.config.search)
-    known = ctranslate2.compute_types(loaded.device)
-    if _compute_type(precision, loaded.device) not in known:
-        told = f"CTranslate2 computes on this {loaded.device.type} in {', '.join(sorted(known)) or 'nothing'}"
-        problems.append(Problem("precision", told))
-    return problems
-
-
-def _compute_type(precision: Computation, device: torch.device) -> str:
-    """auto is bfloat16 where the engine has it, as it is in torch."""
+def _compute_type(precision: Computation, known: set[str]) -> str:
+    """known: what the engine computes in. auto is bfloat16 where that is among them, as it is in torch."""
     if precision == "auto":
-        return "bfloat16" if "bfloat16" in ctranslate2.compute_types(device) else "float32"
+        return "bfloat16" if "bfloat16" in known else "float32"
     return COMPUTE_TYPES[precision]
