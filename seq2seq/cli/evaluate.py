@@ -38,7 +38,7 @@ class EvaluateOptions:
     target: str | None = None
     checkpoint: str = "best"
     tokenize: str | None = None
-    max_tokens: PositiveInt = 8192
+    max_tokens: PositiveInt | None = None
     backend: Literal["auto", "torch", "ctranslate2"] = "auto"
     device: str = "auto"
     precision: Literal["auto", "fp32", "bf16", "int8"] = "fp32"
@@ -133,6 +133,7 @@ def _source(loaded: LoadedRun, options: EvaluateOptions) -> Source:
 def _measure(loaded: LoadedRun, examples: list[Example], options: EvaluateOptions) -> dict[str, Any]:
     """What scores.json holds of the model alone, without translating."""
     from seq2seq.data.corpus import ListSource
+    from seq2seq.export.choice import MAX_TOKENS
     from seq2seq.training.evaluator import mean_loss
 
     encoded = loaded.encode(ListSource(examples))
@@ -141,7 +142,7 @@ def _measure(loaded: LoadedRun, examples: list[Example], options: EvaluateOption
     loss = mean_loss(
         loaded.model,
         encoded,
-        max_tokens=options.max_tokens,
+        max_tokens=options.max_tokens or MAX_TOKENS,
         device=loaded.device,
         autocast=loaded.precision,
     )

@@ -117,10 +117,11 @@ def _make(loaded: LoadedRun, options: ExportOptions, lines: list[str], folder: P
     """Fills the folder and compares what is in it with the model, and so in float32; by format, and what computes."""
     from seq2seq.export import ctranslate2
     from seq2seq.export.agreement import agreement
+    from seq2seq.export.choice import MAX_TOKENS
     from seq2seq.export.ctranslate2 import CTranslate2Backend, needed_positions
 
     num_positions = max(needed_positions(loaded.config), USUAL_POSITIONS)
-    translator = loaded.translator(max_tokens=8192)
+    translator = loaded.translator(MAX_TOKENS)
     ours = [best_first[0] for best_first in translator.translate(lines)]
     found: dict[str, Agreement] = {}
     with TemporaryDirectory() as plain:

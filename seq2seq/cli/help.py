@@ -87,7 +87,8 @@ keys
                        or ctranslate2
   precision=P          fp32 (the default), bf16, auto, int8 (CTranslate2 only)
   threads=N            default: all cores
-  max_tokens=N  device=D
+  max_tokens=N         of a batch; default: 8192, with CTranslate2 on a CPU 2048
+  device=D             auto (the default), cpu, cuda
 
 Without search.nbest, exactly one line out for each line in, in the same order.
 """

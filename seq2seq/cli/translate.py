@@ -39,7 +39,7 @@ class TranslateOptions:
     attention: str | None = None
     resume: bool = False
     checkpoint: str = "best"
-    max_tokens: PositiveInt = 8192
+    max_tokens: PositiveInt | None = None
     backend: Literal["auto", "torch", "ctranslate2"] = "auto"
     device: str = "auto"
     precision: Literal["auto", "fp32", "bf16", "int8"] = "fp32"

@@ -18,6 +18,8 @@ from seq2seq.training.precision import Precision
 
 BackendName = Literal["auto", "torch", "ctranslate2"]
 Computation = Literal["auto", "fp32", "bf16", "int8"]
+MAX_TOKENS = 8192  # of a batch
+CPU_TOKENS = 2048  # with CTranslate2 on a CPU, whose caches hold so much, and whose cores get a batch each
 COMPUTE_TYPES: dict[Computation, str] = {"fp32": "float32", "bf16": "bfloat16", "int8": "int8"}
 
 
@@ -41,11 +43,14 @@ class Choice:
     told: str | None
 
 
-def choose(loaded: LoadedRun, max_tokens: int, *, backend: BackendName, precision: Computation) -> Choice:
-    """Raises ConfigError, with every reason, where the engine that is asked for cannot be taken."""
-    translator = loaded.translator(max_tokens)
+def choose(loaded: LoadedRun, max_tokens: int | None, *, backend: BackendName, precision: Computation) -> Choice:
+    """max_tokens: None for what suits the engine.
+
+    Raises ConfigError, with every reason, where the engine that is asked for cannot be taken.
+    """
     converted, problems = (None, []) if backend == "torch" else _converted(loaded, precision)
     if converted is not None:
+        translator = loaded.translator(max_tokens or (CPU_TOKENS if loaded.device.type == "cpu" else MAX_TOKENS))
         translator.backend = converted
         engine = f"CTranslate2 {ctranslate2.version()}"
         return Choice(translator, engine, f"backend: {engine}" if backend == "auto" else None)
@@ -54,6 +59,7 @@ def choose(loaded: LoadedRun, max_tokens: int, *, backend: BackendName, precisio
     if precision == "int8":
         raise ConfigError(Problem("precision", "int8 needs backend=ctranslate2"), *problems)
     reasons = "; ".join(map(str, problems))
+    translator = loaded.translator(max_tokens or MAX_TOKENS)
     return Choice(translator, "torch", f"backend: torch ({reasons})" if problems else None)
 
 

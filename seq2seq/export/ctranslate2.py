@@ -162,37 +162,61 @@ class CTranslate2Backend(Backend):
         return [[self.sources[token] for token in row] for row in rows]
 
     def _collect(self, rows: Rows, results: list[Any]) -> list[list[Hypothesis]]:
-        return [self._hypotheses(row, result.result()) for row, result in zip(rows, results, strict=True)]
-
-    def _hypotheses(self, row: Sequence[int], result: Any) -> list[Hypothesis]:
-        """Searches some rows again, alone: a batch has one limit in CTranslate2, beyond which a row's own may lie, and
+        """Searches some rows again: a batch has one limit in CTranslate2, beyond which a row's own may lie, and
         suppressing tokens gives their share of the probability to others, so that it is done where needed only.
         """
+        found = [self._usual(row, result.result()) for row, result in zip(rows, results, strict=True)]
+        again = [row for row, hypotheses in zip(rows, found, strict=True) if hypotheses is None]
+        ended = iter(self._at_limits(again))
+        return [next(ended) if hypotheses is None else hypotheses for hypotheses in found]
+
+    def _usual(self, row: Sequence[int], result: Any) -> list[Hypothesis] | None:
+        """None where the row has to be searched again."""
         limit = self._limit(row)
-        outputs = [[self.target_ids[token] for token in tokens] for tokens in result.hypotheses]
-        if all(ids[-1:] == [Vocab.eos] and len(ids) - 1 <= limit and NEVER.isdisjoint(ids) for ids in outputs):
-            found = [self._hypothesis(ids[:-1], score) for ids, score in zip(outputs, result.scores, strict=True)]
-            return found[: self.nbest]
-        return self._at_limit(row, limit)
-
-    def _hypothesis(self, tokens: list[int], score: float) -> Hypothesis:
-        return Hypothesis(tokens, score * (len(tokens) + 1) ** self.length_penalty, score)
-
-    def _at_limit(self, row: Sequence[int], limit: int) -> list[Hypothesis]:
-        """As our search does, ends what is still open at the limit: measured with the eos that has to follow."""
-        [result] = self._submit([row], limit)
-        if any(self.never & set(tokens) for tokens in result.result().hypotheses):
-            [result] = self._submit([row], limit, suppress=sorted(NEVER))
-        names = [
-            tokens[: -1 if tokens[-1] == self.targets[Vocab.eos] else None] for tokens in result.result().hypotheses
-        ]
-        measured = self._translator.score_batch(self._names([row] * len(names)), names, max_input_length=0)
         found = []
-        for tokens, scores in zip(names, measured, strict=True):
-            total = float(sum(scores.log_probs))
-            score = total / (len(tokens) + 1) ** self.length_penalty
-            found.append(Hypothesis([self.target_ids[token] for token in tokens], total, score))
-        return sorted(found, key=lambda hypothesis: -hypothesis.score)[: self.nbest]
+        for tokens, score in zip(result.hypotheses, result.scores, strict=True):
+            ids = [self.target_ids[token] for token in tokens]
+            if ids[-1:] != [Vocab.eos] or len(ids) - 1 > limit or not NEVER.isdisjoint(ids):
+                return None
+            found.append(Hypothesis(ids[:-1], score * len(ids) ** self.length_penalty, score))
+        return found[: self.nbest]
+
+    def _at_limits(self, rows: Rows) -> list[list[Hypothesis]]:
+        """As our search does, ends what is still open at the limit: measured with the eos that has to follow."""
+        outputs = self._outputs(rows)
+        unclean = [n for n, of_row in enumerate(outputs) if any(self.never & set(tokens) for tokens in of_row)]
+        for n, of_row in zip(unclean, self._outputs([rows[n] for n in unclean], sorted(NEVER)), strict=True):
+            outputs[n] = of_row
+        if not rows:
+            return []
+        sources = self._names([row for row, of_row in zip(rows, outputs, strict=True) for _ in of_row])
+        targets = [tokens for of_row in outputs for tokens in of_row]
+        measured = iter(self._translator.score_batch(sources, targets, max_input_length=0))
+        found = [[self._ended(tokens, next(measured).log_probs) for tokens in of_row] for of_row in outputs]
+        return [sorted(of_row, key=lambda hypothesis: -hypothesis.score)[: self.nbest] for of_row in found]
+
+    def _ended(self, tokens: Sequence[str], log_probabilities: Sequence[float]) -> Hypothesis:
+        """log_probabilities: of the tokens and eos."""
+        total = float(sum(log_probabilities))
+        score = total / len(log_probabilities) ** self.length_penalty
+        return Hypothesis([self.target_ids[token] for token in tokens], total, score)
+
+    def _outputs(self, rows: Rows, suppress: Sequence[int] = ()) -> list[list[list[str]]]:
+        """What a search of rows up to their limits finds, without eos; those of equal limits together."""
+        by_limit: dict[int, list[int]] = {}
+        for place, row in enumerate(rows):
+            by_limit.setdefault(self._limit(row), []).append(place)
+        searched = [
+            (places, self._submit([rows[place] for place in places], limit, suppress))
+            for limit, places in by_limit.items()
+        ]
+        eos = self.targets[Vocab.eos]
+        outputs: list[list[list[str]]] = [[] for _ in rows]
+        for places, results in searched:
+            for place, result in zip(places, results, strict=True):
+                hypotheses = result.result().hypotheses
+                outputs[place] = [tokens[:-1] if tokens[-1] == eos else tokens for tokens in hypotheses]
+        return outputs
 
 
 def save(
