@@ -36,7 +36,6 @@ class OutputFile:
 
     def write(self, text: str, done: int) -> None:
         """done: the input lines whose output is whole. Raises DataError."""
-        self.cut()
         try:
             self.file.write(text.encode())
             self.file.flush()

@@ -86,7 +86,7 @@ def translate(tree: dict[str, Any], command: list[str]) -> None:
         stack.enter_context(_stopping(outputs))
         for block in _searched(translator, lines, following, outputs.done, advance, told):
             outputs.write(translator, block)
-        outputs.finish()
+        outputs.begin()  # also where there was nothing to write
 
 
 def _load(options: TranslateOptions, tree: dict[str, Any]) -> tuple[Translator, str | None, bool]:
@@ -200,6 +200,7 @@ class Outputs:
         lines, found = block.lines[skip:], translator.decode(block)[skip:]
         if not lines:
             return
+        self.begin()
         if not self.nbest:
             found = [best_first[:1] for best_first in found]
         text = "".join(_format(number, best_first, self.nbest) for number, best_first in enumerate(found, self.done))
@@ -209,8 +210,8 @@ class Outputs:
                 self.attention.write(text, self.done)
         self.done += len(lines)
 
-    def finish(self) -> None:
-        """Also where there was nothing to write."""
+    def begin(self) -> None:
+        """Takes away what is written anew, in both files before the first line goes to one of them."""
         for file in (self.translations, self.attention):
             if file is not None:
                 file.cut()
@@ -230,7 +231,7 @@ def _stopping(outputs: Outputs) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt as error:
-        advice = "; the same command with resume=true continues" if outputs.resumable else ""
+        advice = "; the same command with resume=true continues" if outputs.resumable and outputs.done else ""
         raise Stopped(f"stopped after {outputs.done:,} lines{advice}", received) from error
     finally:
         signal.signal(signal.SIGTERM, before)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from seq2seq.text.pair import load_pair
 from seq2seq.text.plain import CharacterTokenizer
@@ -174,3 +175,29 @@ def test_without_the_package(command: Command, run: Path, lines: list[str], monk
     assert (told.status, told.err) == (2, f"seq2seq-translate: {missing}\n")
     told = command("seq2seq-export", "run=run", "to=ctranslate2", "output=made")
     assert (told.status, told.err) == (2, f"seq2seq-export: to: {missing}\n")
+
+
+def test_a_machine_that_cannot(command: Command, run: Path, lines: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(device: torch.device) -> set[str]:
+        raise RuntimeError("no driver\nand more")
+
+    for types, reason in (
+        (fail, "CTranslate2: no driver"),
+        (lambda device: {"int8", "float16"}, "precision: CTranslate2 computes on this cpu in float16, int8"),
+    ):
+        monkeypatch.setattr("seq2seq.export.ctranslate2.compute_types", types)
+        told = command("seq2seq-translate", "run=run", "input=in.txt")
+        assert (told.status, told.err.splitlines()[0]) == (0, f"backend: torch ({reason})")
+
+
+def test_threads(command: Command, run: Path, lines: list[str]) -> None:
+    before = torch.get_num_threads()
+    try:
+        one = command("seq2seq-translate", "run=run", "input=in.txt", "threads=1")
+        three = command("seq2seq-translate", "run=run", "input=in.txt", "threads=3", "max_tokens=50")
+        assert torch.get_num_threads() == 3
+        assert (one.status, three.status, three.out) == (0, 0, one.out)
+        told = command("seq2seq-translate", "run=run", "input=in.txt", "threads=0")
+        assert (told.status, told.err) == (2, "seq2seq-translate: threads: should be greater than 0, but is 0\n")
+    finally:
+        torch.set_num_threads(before)

@@ -116,6 +116,16 @@ def test_stopped_by_a_signal(
     assert told.err.splitlines()[-1] == "seq2seq-translate: stopped after 6 lines"
 
 
+def test_earlier_files_are_cut_together(start: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is left of an earlier job must not be taken for this one's."""
+    Path("out.txt").write_text("old\n" * 20, encoding="utf-8")
+    Path("links.txt").write_text("0-0\n" * 20, encoding="utf-8")
+    monkeypatch.setattr("seq2seq.cli.lines_out.OutputFile.write", lambda *_: os.kill(os.getpid(), signal.SIGINT))
+    told = start("output=out.txt", "attention=links.txt", "backend=torch")
+    assert (told.status, told.err.splitlines()[-1]) == (130, "seq2seq-translate: stopped after 0 lines")
+    assert Path("out.txt").read_bytes() == Path("links.txt").read_bytes() == b""
+
+
 def test_lines_before_a_fault_are_written(start: Callable[..., Any]) -> None:
     assert start("output=out.txt").status == 0
     whole = read()

@@ -91,11 +91,13 @@ def test_something_else_is_not_continued(tmp_path: Path, text: str, line: int) -
     assert (tmp_path / "out.txt").read_text(encoding="utf-8") == text
 
 
-def test_an_earlier_output_is_cut_when_there_is_something_to_write(tmp_path: Path) -> None:
+def test_an_earlier_output_is_there_until_it_is_cut(tmp_path: Path) -> None:
     with ExitStack() as stack:
         file = opened(tmp_path / "out.txt", "earlier\n", stack)
         assert (tmp_path / "out.txt").read_text(encoding="utf-8") == "earlier\n"
+        file.cut()
         file.write("new\n", 0)
+        file.cut()
         file.write("newer\n", 1)
     assert (tmp_path / "out.txt").read_text(encoding="utf-8") == "new\nnewer\n"
 
