@@ -118,6 +118,7 @@ class CTranslate2Backend(Backend):
         self.never = {self.targets[token] for token in NEVER}
         self.target_ids = {token: number for number, token in enumerate(self.targets)}
         self.num_ahead = AHEAD * num_threads
+        torch_threads = torch.get_num_threads()
         self._translator = Translator(
             str(folder),
             device=device.type,
@@ -127,6 +128,7 @@ class CTranslate2Backend(Backend):
             intra_threads=1,
             max_queued_batches=-1,  # this class sees to it that there are few
         )
+        torch.set_num_threads(torch_threads)  # the engine sets the number of the thread that loads a model, too
         self.compute_type: str = self._translator.compute_type
 
     def __call__(self, batches: Iterable[Rows]) -> Generator[list[list[Hypothesis]], None, None]:
