@@ -68,7 +68,7 @@ def main() -> None:
         if not scores.exists():
             commands = (
                 ["seq2seq.cli.train", *training_arguments(preset, options, plans[preset].max_steps), f"run={run}"],
-                ["seq2seq.cli.evaluate", f"run={run}", "split=test", "checkpoint=best", "device=cpu"],
+                ["seq2seq.cli.evaluate", f"run={run}", "split=test", "checkpoint=best", "device=cpu", "backend=torch"],
             )
             if not all(call(command) for command in commands):
                 failed.append(preset)

@@ -1,1 +1,1 @@
-"""The three commands."""
+"""The commands."""

@@ -1,4 +1,4 @@
-"""What the three commands share: a command line's jobs are done, mistakes become a few lines and an exit status."""
+"""What the commands share: a command line's jobs are done, mistakes become a few lines and an exit status."""
 
 from __future__ import annotations
 

@@ -21,6 +21,7 @@ from seq2seq.registry import PositiveInt
 if TYPE_CHECKING:
     from seq2seq.data.corpus import Example, Source
     from seq2seq.pipeline import LoadedRun
+    from seq2seq.search.translator import Translator
 
 log = logging.getLogger(__name__)
 
@@ -38,9 +39,11 @@ class EvaluateOptions:
     target: str | None = None
     checkpoint: str = "best"
     tokenize: str | None = None
-    max_tokens: PositiveInt = 8192
+    max_tokens: PositiveInt | None = None
+    backend: Literal["auto", "torch", "ctranslate2"] = "auto"
     device: str = "auto"
-    precision: Literal["auto", "fp32", "bf16"] = "fp32"
+    precision: Literal["auto", "fp32", "bf16", "int8"] = "fp32"
+    threads: PositiveInt | None = None
     search: dict[str, Any] | None = None
     data: dict[str, Any] | None = None
     plugins: str | list[str] = field(default_factory=list)
@@ -78,20 +81,30 @@ def check(tree: dict[str, Any]) -> EvaluateOptions:
 
 
 def evaluate(tree: dict[str, Any], command: list[str]) -> None:
+    from seq2seq.export.choice import choose, torch_precision, use_threads
     from seq2seq.pipeline import load_run
     from seq2seq.training.checkpoint import write_replaced
     from seq2seq.training.console import setup_logging
 
     options = check(tree)
     setup_logging(None)
+    use_threads(options.threads)
     changes = {key: tree[key] for key in ("search", "data", "plugins") if tree.get(key)}
     loaded = load_run(
-        Path(options.run).expanduser(), options.checkpoint, changes, device=options.device, precision=options.precision
+        Path(options.run).expanduser(),
+        options.checkpoint,
+        changes,
+        device=options.device,
+        precision=torch_precision(options.precision),
     )
     if loaded.tokenizers.source is None:
-        useless = [key for key in ("search", "tokenize") if tree.get(key)]
+        useless = [key for key in ("search", "tokenize", "backend") if tree.get(key)]
+        useless += ["precision"] if options.precision == "int8" else []
         if useless:
             raise ConfigError(*(Problem(key, "a language model is measured without translating") for key in useless))
+    choice = None
+    if loaded.tokenizers.source is not None:
+        choice = choose(loaded, options.max_tokens, backend=options.backend, precision=options.precision)
     examples = list(_source(loaded, options).read())
     folder = _folder(loaded.run.evaluation, options)
     try:
@@ -99,8 +112,12 @@ def evaluate(tree: dict[str, Any], command: list[str]) -> None:
         tempfile.TemporaryFile(dir=folder).close()
     except OSError as error:
         raise UserError(f"{folder}: cannot be written ({error.strerror})") from error
-    results, hypotheses = _measure(loaded, examples, options)
-    if hypotheses:
+    results = _measure(loaded, examples, options)
+    if choice is not None:
+        if choice.told is not None:
+            log.info("%s", choice.told)
+        scores, hypotheses = _translate_and_score(loaded, choice.translator, examples, options)
+        results |= scores | {"backend": choice.engine, "precision": options.precision}
         write_replaced(folder / "hypotheses.txt", "".join(f"{line}\n" for line in hypotheses))
     write_replaced(folder / "scores.json", json.dumps(results, indent=1, ensure_ascii=False) + "\n")
     print(_table(results))
@@ -142,9 +159,10 @@ def _source(loaded: LoadedRun, options: EvaluateOptions) -> Source:
     return source
 
 
-def _measure(loaded: LoadedRun, examples: list[Example], options: EvaluateOptions) -> tuple[dict[str, Any], list[str]]:
-    """What scores.json holds, and the translations, of which text alone has none."""
+def _measure(loaded: LoadedRun, examples: list[Example], options: EvaluateOptions) -> dict[str, Any]:
+    """What scores.json holds of the model alone, without translating."""
     from seq2seq.data.corpus import ListSource
+    from seq2seq.export.choice import MAX_TOKENS
     from seq2seq.training.evaluator import mean_loss
 
     encoded = loaded.encode(ListSource(examples))
@@ -153,7 +171,7 @@ def _measure(loaded: LoadedRun, examples: list[Example], options: EvaluateOption
     loss = mean_loss(
         loaded.model,
         encoded,
-        max_tokens=options.max_tokens,
+        max_tokens=options.max_tokens or MAX_TOKENS,
         device=loaded.device,
         autocast=loaded.precision,
     )
@@ -169,16 +187,15 @@ def _measure(loaded: LoadedRun, examples: list[Example], options: EvaluateOption
     if encoded.sources is None:
         if (encoded.targets.flat == loaded.tokenizers.target.vocab.unk).any():
             log.warning("no bits per byte: the text holds what the tokenizer does not know")
-            return results, []
+            return results
         num_tokens = int(encoded.target_lengths.sum()) + len(encoded)  # eos counts as a token, and as a byte
         num_bytes = sum(len(examples[number].target.encode()) + 1 for number in encoded.numbers)
-        return results | {"bits_per_byte": loss * num_tokens / math.log(2) / num_bytes}, []
-    scores, hypotheses = _translate_and_score(loaded, examples, options)
-    return results | scores, hypotheses
+        return results | {"bits_per_byte": loss * num_tokens / math.log(2) / num_bytes}
+    return results
 
 
 def _translate_and_score(
-    loaded: LoadedRun, examples: list[Example], options: EvaluateOptions
+    loaded: LoadedRun, translator: Translator, examples: list[Example], options: EvaluateOptions
 ) -> tuple[dict[str, Any], list[str]]:
     from seq2seq.binding import to_plain
     from seq2seq.metrics.scores import corpus_scores
@@ -186,7 +203,7 @@ def _translate_and_score(
 
     start = time.monotonic()
     with progress_bar("translating", len(examples)) as advance:
-        found = loaded.translator(options.max_tokens).translate([e.source for e in examples], on_done=advance)
+        found = translator.translate([e.source for e in examples], on_done=advance)
     seconds = time.monotonic() - start
     hypotheses = [translations[0].text for translations in found]
     scores = corpus_scores(
@@ -218,7 +235,7 @@ def _table(results: dict[str, Any]) -> str:
     if "bits_per_byte" in results:
         lines.append(f"{'bits':<12}{results['bits_per_byte']:9.3f}    per byte of text, whatever the tokenizer")
     if "sentences_per_second" in results:
-        lines.append(f"{'speed':<12}{results['sentences_per_second']:9.1f}    sentences/s")
+        lines.append(f"{'speed':<12}{results['sentences_per_second']:9.1f}    sentences/s with {results['backend']}")
     if metrics:
         lines += ["", *(f"{label}|{results[name]['signature']}" for name, label in metrics)]
     return "\n".join(lines)

@@ -51,7 +51,9 @@ keys
   checkpoint=WHICH     best (the default), last, average, step_00001000, a path
   tokenize=NAME        BLEU's tokenizer; follows the target language by default
   search.*, data.*     anything that should differ from what the run stored
-  max_tokens=N  device=D  precision=P
+  backend=NAME         auto (the default), torch or ctranslate2; see
+                       seq2seq-translate --help
+  max_tokens=N  device=D  precision=P  threads=N
 
 Scores go to stdout and, with the translations, to DIR/evaluation/<split>/, of
 another checkpoint than the best to DIR/evaluation/<split>-<checkpoint>/.
@@ -72,6 +74,8 @@ keys
   run=DIR              the run directory
   input=FILE           default: stdin (line by line where a person types)
   output=FILE          default: stdout
+  resume=true          continues an output that an earlier start of the same
+                       command left, after its last whole line
   attention=FILE       also writes alignments, a line for each translation:
                        0-0 1-2 ..., the source word that each target word read
                        most of; words are what whitespace divides, from 0.
@@ -80,9 +84,39 @@ keys
   search.beam_size=N  search.length_penalty=X  search.max_length=N
   search.nbest=N       up to N lines for each:
                        number from 0 ||| translation ||| score
-  max_tokens=N  device=D  precision=P
+  backend=NAME         auto (the default): CTranslate2 where it is installed and
+                       has a place for the run's model, else torch; or torch,
+                       or ctranslate2
+  precision=P          fp32 (the default), bf16, auto, int8 (CTranslate2 only)
+  threads=N            default: all cores
+  max_tokens=N         of a batch; default: 8192, with CTranslate2 on a CPU 2048
+  device=D             auto (the default), cpu, cuda
 
 Without search.nbest, exactly one line out for each line in, in the same order.
+"""
+
+EXPORT = """\
+seq2seq-export: a run's model for another engine
+
+usage: seq2seq-export run=DIR to=ctranslate2 output=DIR [KEY=VALUE ...]
+
+examples
+  seq2seq-export run=runs/mine to=ctranslate2 output=mine-ct2
+  seq2seq-export run=runs/mine to=ctranslate2 output=mine-int8 quantization=int8
+
+keys
+  run=DIR              the run directory
+  to=ctranslate2       the engine; it takes encoder-decoder Transformers
+  output=DIR           the folder to be made: model, vocabularies, tokenizer
+  quantization=FORMAT  of the weights: float32 (the default), bfloat16, float16,
+                       int8, int8_float32, int8_bfloat16, int8_float16, int16
+  checkpoint=WHICH     best (the default), last, average, or a path
+  input=FILE           lines for the comparison; default: the run's test split,
+                       or its validation split
+  threads=N
+
+The same 100 sentences are translated by both, and the share of equal tokens is
+printed.
 """
 
 

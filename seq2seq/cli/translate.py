@@ -2,29 +2,31 @@
 
 from __future__ import annotations
 
+import logging
 import os
-import queue
-import stat
+import signal
 import sys
-import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, BinaryIO, Literal
+from types import FrameType
+from typing import TYPE_CHECKING, Any, Literal
 
 from seq2seq.cli.entry import run_command
 from seq2seq.cli.help import TRANSLATE
-from seq2seq.errors import ConfigError, DataError, Problem
+from seq2seq.errors import ConfigError, DataError, Problem, UserError
 from seq2seq.registry import PositiveInt
 
 if TYPE_CHECKING:
-    from seq2seq.search.translator import Translation, Translator
+    from seq2seq.cli.lines_out import OutputFile
+    from seq2seq.search.translator import Block, Translation, Translator
 
-CHUNK = 8192  # lines that are sorted by length together
+log = logging.getLogger(__name__)
+
 MAPS = 512  # translations whose attention is in memory together
+ENCODED = 2  # blocks that wait to be searched
 JSON_LINES = (".json", ".jsonl")
-PATIENCE = 0.1  # seconds without a new line after which the lines so far are translated
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,81 +37,210 @@ class TranslateOptions:
     input: str | None = None
     output: str | None = None
     attention: str | None = None
+    resume: bool = False
     checkpoint: str = "best"
-    max_tokens: PositiveInt = 8192
+    max_tokens: PositiveInt | None = None
+    backend: Literal["auto", "torch", "ctranslate2"] = "auto"
     device: str = "auto"
-    precision: Literal["auto", "fp32", "bf16"] = "fp32"
+    precision: Literal["auto", "fp32", "bf16", "int8"] = "fp32"
+    threads: PositiveInt | None = None
     search: dict[str, Any] | None = None
     plugins: str | list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        if self.resume and self.output is None:
+            raise ValueError("resume=true needs output=FILE, what an earlier start wrote")
+
+
+class Stopped(UserError):
+    """By a signal. exit_status: 128 + the signal's number, as shells count."""
+
+    def __init__(self, message: str, number: int) -> None:
+        super().__init__(message)
+        self.exit_status = 128 + number
 
 
 def main() -> None:
     """The entry point."""
-    run_command("seq2seq-translate", "translate", translate, TRANSLATE)
+    run_command("seq2seq-translate", "translate", translate, TRANSLATE, check)
+
+
+def check(tree: dict[str, Any]) -> TranslateOptions:
+    """The options. Raises ConfigError."""
+    from seq2seq.binding import bind
+
+    return bind(TranslateOptions, tree)
 
 
 def translate(tree: dict[str, Any], command: list[str]) -> None:
-    from seq2seq.binding import bind
-    from seq2seq.pipeline import load_run
-    from seq2seq.search.alignment import attends
+    from seq2seq.cli.lines_in import open_input
     from seq2seq.training.console import progress_bar, setup_logging
 
-    options = bind(TranslateOptions, tree)
+    options = check(tree)
     setup_logging(None)
     with ExitStack() as stack:
-        lines, following = _open_input(options.input, stack)  # before the model is loaded: a pipe fills meanwhile
-        output = sys.stdout.buffer if options.output is None else _open_new("output", options, stack)
-        attention = None if options.attention is None else _open_new("attention", options, stack)
-        changes = {key: tree[key] for key in ("search", "plugins") if tree.get(key)}
-        loaded = load_run(
-            Path(options.run).expanduser(),
-            options.checkpoint,
-            changes,
-            device=options.device,
-            precision=options.precision,
-        )
-        translator = loaded.translator(options.max_tokens)
-        if attention is not None and not attends(translator):
-            told = "decoder does not attend to the source" if translator.source_tokenizer else "model has no source"
-            raise ConfigError(Problem("attention", f"the run's {told}: nothing to write"))
-        earlier = [file for file in (output if options.output is not None else None, attention) if file is not None]
-        nbest = loaded.config.search.options.get("nbest", 1) > 1
+        lines, following = open_input(options.input)  # before the model is loaded: a pipe fills meanwhile
+        outputs = Outputs(options, stack)
+        translator, told, nbest = _load(options, tree)
+        outputs.nbest = nbest
+        if options.resume:
+            outputs.continue_earlier()
         # A bar would be drawn between the translations, or between what a person types.
         typing = options.input is None and sys.stdin.isatty()
         quiet = typing or (options.output is None and sys.stdout.isatty())
         advance = None if quiet else stack.enter_context(progress_bar("translating", None))
-        done = 0
-        for chunk in chunks(lines, CHUNK, following):
-            found = translator.translate(chunk, first_line=done + 1, on_done=advance)
-            found = found if nbest else [best_first[:1] for best_first in found]
-            text = "".join(_format(number, best_first, nbest) for number, best_first in enumerate(found, start=done))
-            _empty(earlier)
-            _write(output, options.output or "standard output", text, done)
-            if attention is not None and options.attention is not None:
-                for text in _alignments(translator, chunk, found, Path(options.attention).suffix in JSON_LINES):
-                    _write(attention, options.attention, text, done)
-            done += len(chunk)
-        _empty(earlier)
+        stack.enter_context(_stopping(outputs))
+        for block in _searched(translator, lines, following, outputs.done, advance, told):
+            outputs.write(translator, block)
+        outputs.begin()  # also where there was nothing to write
 
 
-def _empty(files: list[IO[bytes] | BinaryIO]) -> None:
-    """Only when there is something to write: a fault before that leaves an earlier output as it was."""
-    for file in files:
-        if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            file.truncate(0)
-    files.clear()
+def _load(options: TranslateOptions, tree: dict[str, Any]) -> tuple[Translator, str | None, bool]:
+    """The translator, what is to be told of its engine, and whether several translations of a line are written."""
+    from seq2seq.export.choice import choose, torch_precision, use_threads
+    from seq2seq.pipeline import load_run
+    from seq2seq.search.alignment import attends
+
+    use_threads(options.threads)
+    loaded = load_run(
+        Path(options.run).expanduser(),
+        options.checkpoint,
+        {key: tree[key] for key in ("search", "plugins") if tree.get(key)},
+        device=options.device,
+        precision=torch_precision(options.precision),
+    )
+    choice = choose(loaded, options.max_tokens, backend=options.backend, precision=options.precision)
+    if options.attention is not None and not attends(choice.translator):
+        told = "decoder does not attend to the source" if choice.translator.source_tokenizer else "model has no source"
+        raise ConfigError(Problem("attention", f"the run's {told}: nothing to write"))
+    return choice.translator, choice.told, loaded.config.search.options.get("nbest", 1) > 1
 
 
-def _write(file: IO[bytes] | BinaryIO, name: str, text: str, done: int) -> None:
-    """done: the lines whose output is whole."""
+def _searched(
+    translator: Translator,
+    lines: Iterator[str],
+    following: bool,
+    done: int,
+    advance: Callable[[int], None] | None,
+    told: str | None,
+) -> Iterator[Block]:
+    """The lines in blocks, with their hypotheses; without the blocks whose lines are done.
+
+    A file is divided alike whatever is done, and so translated to the same bits. Its lines are read and encoded in a
+    thread while others are searched.
+    """
+    from seq2seq.cli.lines_in import ahead, chunks, chunks_as_they_come
+    from seq2seq.search.translator import BLOCK
+
+    start = done if following else done // BLOCK * BLOCK
+    for number in range(start):
+        if next(lines, None) is None:
+            raise _too_short(done, number)
+    chunked = chunks_as_they_come(lines, BLOCK) if following else chunks(lines, BLOCK)
+
+    def encoded() -> Iterator[Block]:
+        nonlocal start, told
+        for chunk in chunked:
+            if told is not None:  # there is something to translate
+                log.info("%s", told)
+                told = None
+            yield translator.encode(chunk, start + 1)
+            start += len(chunk)
+
+    faults: list[DataError] = []
+
+    def sound(blocks: Iterator[Block]) -> Iterator[Block]:
+        try:
+            yield from blocks
+        except DataError as error:  # told after the lines before it
+            faults.append(error)
+
+    if following:  # each is answered before the next one is waited for
+        for block in sound(encoded()):
+            yield from translator.find([block], on_done=advance)
+    else:
+        yield from translator.find(sound(ahead(encoded(), ENCODED)), on_done=advance)
+    if faults:
+        raise faults[0]
+    if start < done:
+        raise _too_short(done, start)
+
+
+def _too_short(done: int, number: int) -> DataError:
+    return DataError(f"the output is of {done:,} lines already, but the input has {number:,}: it is of another input")
+
+
+class Outputs:
+    """What is written, and how far it is. done: the input lines whose output is whole."""
+
+    def __init__(self, options: TranslateOptions, stack: ExitStack) -> None:
+        from seq2seq.cli.lines_out import OutputFile, open_new
+
+        used = os.fstat(sys.stdin.fileno()) if options.input is None else Path(options.input).expanduser().stat()
+        others = {"input": used}
+        self.done = 0
+        self.nbest = False
+        self.json = options.attention is not None and Path(options.attention).suffix in JSON_LINES
+        self.resumable = options.output is not None
+        self.translations = OutputFile("standard output", sys.stdout.buffer)
+        self.attention: OutputFile | None = None
+        if options.output is not None:
+            self.translations = open_new("output", options.output, others, stack)
+            others["output"] = Path(options.output).expanduser().stat()
+        if options.attention is not None:
+            self.attention = open_new("attention", options.attention, others, stack)
+
+    def continue_earlier(self) -> None:
+        from seq2seq.cli.lines_out import continue_after
+
+        for file in (self.translations, self.attention):
+            if file is not None and file.start is None:
+                raise ConfigError(Problem("resume", f"{file.name} is no file that could be continued"))
+        self.done = continue_after(self.translations, self.attention, self.nbest)
+        if self.done:
+            log.info("continuing after %s lines", f"{self.done:,}")
+
+    def write(self, translator: Translator, block: Block) -> None:
+        """Of a block with all its hypotheses, what is not there yet."""
+        skip = max(self.done - (block.first_line - 1), 0)
+        lines, found = block.lines[skip:], translator.decode(block)[skip:]
+        if not lines:
+            return
+        self.begin()
+        if not self.nbest:
+            found = [best_first[:1] for best_first in found]
+        text = "".join(_format(number, best_first, self.nbest) for number, best_first in enumerate(found, self.done))
+        self.translations.write(text, self.done)
+        if self.attention is not None:
+            for text in _alignments(translator, lines, found, self.json):
+                self.attention.write(text, self.done)
+        self.done += len(lines)
+
+    def begin(self) -> None:
+        """Takes away what is written anew, in both files before the first line goes to one of them."""
+        for file in (self.translations, self.attention):
+            if file is not None:
+                file.cut()
+
+
+@contextmanager
+def _stopping(outputs: Outputs) -> Iterator[None]:
+    """Tells at Ctrl-C and SIGTERM how far it is and how to go on. Raises Stopped."""
+    received = signal.SIGINT
+
+    def terminate(number: int, frame: FrameType | None) -> None:
+        nonlocal received
+        received = signal.Signals(number)
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, terminate)
     try:
-        file.write(text.encode())
-        file.flush()
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), file.fileno())  # what is buffered would fail again at exit
-        raise DataError(f"{name}: cannot be written ({error.strerror}) after {done:,} lines") from error
+        yield
+    except KeyboardInterrupt as error:
+        advice = "; the same command with resume=true continues" if outputs.resumable and outputs.done else ""
+        raise Stopped(f"stopped after {outputs.done:,} lines{advice}", received) from error
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _alignments(
@@ -129,82 +260,6 @@ def _format(number: int, translations: list[Translation], nbest: bool) -> str:
     if not nbest:
         return f"{translations[0].text}\n"
     return "".join(f"{number} ||| {t.text} ||| {t.score:.4f}\n" for t in translations)
-
-
-def _open_input(name: str | None, stack: ExitStack) -> tuple[Iterator[str], bool]:
-    """The lines, and whether they may come slowly."""
-    from seq2seq.data.lines import read_lines, read_stream
-
-    if name is None:
-        return read_stream(sys.stdin.buffer), not stat.S_ISREG(os.fstat(sys.stdin.fileno()).st_mode)
-    path = Path(name).expanduser()
-    if not path.exists():
-        raise DataError(f"input={name}: no such file")
-    return read_lines(path), stat.S_ISFIFO(path.stat().st_mode)
-
-
-def _open_new(key: str, options: TranslateOptions, stack: ExitStack) -> IO[bytes]:
-    """The file that this key names, checked against those before it."""
-    path = Path(getattr(options, key)).expanduser()
-    is_new = not path.exists()
-    others = {"input": os.fstat(sys.stdin.fileno()) if options.input is None else _stat(options.input)}
-    if key != "output" and options.output is not None:
-        others["output"] = _stat(options.output)
-    for what, other in others.items():
-        if not is_new and stat.S_ISREG(other.st_mode) and os.path.samestat(other, path.stat()):
-            raise ConfigError(Problem(key, f"{path} is the {what}; name another file"))
-    try:
-        file = stack.enter_context(path.open("ab"))
-    except OSError as error:
-        raise ConfigError(Problem(key, f"{path}: cannot be written ({error.strerror})")) from error
-    if is_new:  # a fault before the first line leaves no empty file
-        stack.push(lambda kind, *_: path.unlink() if kind and not path.stat().st_size else None)
-    return file
-
-
-def _stat(name: str) -> os.stat_result:
-    return Path(name).expanduser().stat()
-
-
-def chunks(lines: Iterator[str], size: int, following: bool) -> Iterator[list[str]]:
-    """The lines in lists of `size`; where they may come slowly, what has come when nothing more comes for a moment."""
-    if not following:
-        chunk: list[str] = []
-        for line in lines:
-            chunk.append(line)
-            if len(chunk) == size:
-                yield chunk
-                chunk = []
-        if chunk:
-            yield chunk
-        return
-    arrived: queue.Queue[str | BaseException | None] = queue.Queue(maxsize=4 * size)
-    threading.Thread(target=_read_all, args=(lines, arrived.put), daemon=True).start()
-    ended = False
-    while not ended:
-        waiting = [arrived.get()]
-        while waiting[-1] is not None and not isinstance(waiting[-1], BaseException) and len(waiting) < size:
-            try:
-                waiting.append(arrived.get(timeout=PATIENCE))
-            except queue.Empty:
-                break
-        ended = waiting[-1] is None or isinstance(waiting[-1], BaseException)
-        complete = [line for line in waiting if isinstance(line, str)]
-        if complete:
-            yield complete
-        if isinstance(waiting[-1], BaseException):
-            raise waiting[-1]
-
-
-def _read_all(lines: Iterator[str], put: Callable[[str | BaseException | None], None]) -> None:
-    """In a thread: the lines, then None, or the fault that ended them."""
-    try:
-        for line in lines:
-            put(line)
-    except BaseException as error:  # told by the thread that translates, after the lines before it
-        put(error)
-    else:
-        put(None)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,8 @@ import numpy as np
 import torch
 
 from seq2seq.data.batch import make_batch
-from seq2seq.search.translator import Translation, Translator, evaluating
+from seq2seq.search.backend import evaluating
+from seq2seq.search.translator import Translation, Translator
 from seq2seq.text.tokenizer import Tokenizer
 from seq2seq.text.vocab import Vocab
 

@@ -12,6 +12,11 @@ from seq2seq.registry import Family
 PROMPT_ROOM = 100  # tokens that may follow a prompt where no other limit is given
 
 
+def usual_limit(source_tokens: int) -> int:
+    """The longest output of a source, both in tokens without eos, where no other limit is given."""
+    return 2 * source_tokens + 10
+
+
 @dataclass(frozen=True, slots=True)
 class Hypothesis:
     """tokens: without bos and eos. log_probability: of the tokens and eos, in nats. score: what it was ranked by."""

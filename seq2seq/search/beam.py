@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from seq2seq.models.base import Model
 from seq2seq.registry import NonNegativeFloat, PositiveInt
-from seq2seq.search.base import PROMPT_ROOM, Hypothesis, Search, searches
+from seq2seq.search.base import PROMPT_ROOM, Hypothesis, Search, searches, usual_limit
 from seq2seq.text.vocab import Vocab
 
 NUM_NEVER_CONTINUED = 3  # pad and bos are never generated, and nothing follows eos
@@ -185,7 +185,7 @@ class Beam(Search):
         """The longest output of each source, at least its prompt; mask (B,S) counts the source's eos, too."""
         if self.max_length is not None:
             return [max(self.max_length, len(prompt)) for prompt in prompts]
-        usual = [2 * max(tokens - 1, 0) + 10 for tokens in mask.sum(1).tolist()]
+        usual = [usual_limit(max(tokens - 1, 0)) for tokens in mask.sum(1).tolist()]
         return [
             length if mask.size(1) and not prompt else len(prompt) + PROMPT_ROOM
             for length, prompt in zip(usual, prompts, strict=True)

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 import torch
 
-from seq2seq.data.batch import pad
 from seq2seq.models.base import Model
+from seq2seq.search.backend import Backend, TorchBackend
 from seq2seq.search.base import PROMPT_ROOM, Hypothesis, Search
 from seq2seq.text.tokenizer import Tokenizer
 
 logger = logging.getLogger(__name__)
+
+BLOCK = 2048  # lines that are sorted by length together
 
 # The scripts that write their full stops as below leave no space after them.
 SENTENCE_END = re.compile(
@@ -41,13 +45,51 @@ class Translation:
     parts: tuple[tuple[Sequence[int], Sequence[int]], ...] = field(default=(), compare=False, repr=False)
 
 
+@dataclass
+class Block:
+    """Some lines on their way: encoded, their batches searched one after the other, then ready to be decoded.
+
+    parts: the ids of each part of each line. batches: places in `sources`, all the parts. found: of each of them.
+    """
+
+    first_line: int
+    lines: Sequence[str]
+    parts: list[list[list[int]]]
+    sources: list[list[int]] = field(init=False)
+    found: list[list[Hypothesis]] = field(init=False)
+    batches: deque[list[int]] = field(init=False)
+    _missing: list[int] = field(init=False)  # parts of each line that wait for their hypotheses
+    _line_numbers: list[int] = field(init=False)  # of each part
+
+    def __post_init__(self) -> None:
+        self.sources = [ids for of_line in self.parts for ids in of_line]
+        self.found = [[] for _ in self.sources]
+        self.batches = deque()
+        self._missing = [len(of_line) for of_line in self.parts]
+        self._line_numbers = [number for number, of_line in enumerate(self.parts) for _ in of_line]
+
+    @property
+    def num_ready(self) -> int:
+        """Lines that wait for nothing."""
+        return self._missing.count(0)
+
+    def take(self, hypotheses: Sequence[list[Hypothesis]]) -> int:
+        """Those of the next batch. Returns how many lines became ready."""
+        batch = self.batches.popleft()
+        for place, of_part in zip(batch, hypotheses, strict=True):
+            self.found[place] = of_part
+            self._missing[self._line_numbers[place]] -= 1
+        return sum(self._missing[number] == 0 for number in {self._line_numbers[place] for place in batch})
+
+
 class Translator:
     """Translates lines in batches of similar length; without source_tokenizer, continues prompts.
 
     max_tokens: a batch's rows x (its longest source + 1 for eos, or its longest prompt + what may follow); a beam
     multiplies the hypotheses, and so the memory, but is not counted. A single line may be longer. max_length: the
     longest source, in tokens without eos; a longer line is cut into parts. precision_context: surrounds the model's
-    work, for example torch.autocast.
+    work, for example torch.autocast. backend: what searches in the place of model and search, which are still what
+    alignments are read from.
     """
 
     def __init__(
@@ -61,6 +103,7 @@ class Translator:
         max_length: int,
         device: torch.device,
         precision_context: Callable[[], AbstractContextManager[Any]] = nullcontext,
+        backend: Backend | None = None,
     ) -> None:
         self.model = model
         self.source_tokenizer = source_tokenizer
@@ -70,6 +113,7 @@ class Translator:
         self.max_length = max_length
         self.device = device
         self.precision_context = precision_context
+        self.backend = backend
 
     def translate(
         self,
@@ -86,30 +130,68 @@ class Translator:
         first_line: the number of lines[0], for warnings. on_done: called with the number of lines that became ready
         since the last call. Raises Interrupted before the next batch where should_stop() is true.
         """
-        parts = self._encode(lines, first_line)
-        sources = [ids for of_line in parts for ids in of_line]
-        line_numbers = [number for number, of_line in enumerate(parts) for _ in of_line]
-        missing = [len(of_line) for of_line in parts]  # parts of each line that wait for their translation
-        found: list[list[Translation]] = [[] for _ in sources]
-        if on_done is not None and 0 in missing:
-            on_done(missing.count(0))
-        with evaluating(self.model), torch.inference_mode(), self.precision_context():
-            for batch in self.batches(sources):
-                if should_stop is not None and should_stop():
-                    raise Interrupted
-                for place, hypotheses in zip(batch, self._search([sources[p] for p in batch]), strict=True):
-                    source, line = sources[place], lines[line_numbers[place]]
-                    found[place] = [
-                        Translation(self._text(h, source, line), h.score, ((source, h.tokens),)) for h in hypotheses
-                    ]
-                    missing[line_numbers[place]] -= 1
-                ready = len({line_numbers[place] for place in batch if missing[line_numbers[place]] == 0})
+        blocks = (
+            self.encode(lines[start : start + BLOCK], first_line + start) for start in range(0, len(lines), BLOCK)
+        )
+        with closing(self.find(blocks, on_done=on_done, should_stop=should_stop)) as found:
+            return [translations for block in found for translations in self.decode(block)]
+
+    def encode(self, lines: Sequence[str], first_line: int) -> Block:
+        """Tells of lines that are cut into parts."""
+        block = Block(first_line, lines, self._parts(lines, first_line))
+        block.batches.extend(self.batches(block.sources))
+        return block
+
+    def find(
+        self,
+        blocks: Iterable[Block],
+        *,
+        on_done: Callable[[int], None] | None = None,
+        should_stop: Callable[[], bool] | None = None,
+    ) -> Generator[Block, None, None]:
+        """The blocks with their hypotheses, in order; a block may be asked for before the one before it is ready."""
+        under_way: deque[Block] = deque()
+
+        def batches() -> Iterator[list[list[int]]]:
+            for block in blocks:
+                under_way.append(block)
+                if on_done is not None and block.num_ready:
+                    on_done(block.num_ready)
+                for batch in tuple(block.batches):
+                    if should_stop is not None and should_stop():
+                        raise Interrupted
+                    yield [block.sources[place] for place in batch]
+
+        has_source = self.source_tokenizer is not None
+        backend = self.backend or TorchBackend(self.model, self.search, has_source, self.device, self.precision_context)
+        with closing(backend(batches())) as results:
+            for hypotheses in results:
+                while not under_way[0].batches:  # without text
+                    yield under_way.popleft()
+                ready = under_way[0].take(hypotheses)
                 if on_done is not None and ready:
                     on_done(ready)
-        in_order = iter(found)
-        return [join([next(in_order) for _ in of_line]) for of_line in parts]
+                if not under_way[0].batches:
+                    yield under_way.popleft()
+        yield from under_way
 
-    def _encode(self, lines: Sequence[str], first_line: int) -> list[list[list[int]]]:
+    def decode(self, block: Block) -> list[list[Translation]]:
+        """For each line of a block with all its hypotheses what `translate` gives."""
+        in_order = iter(zip(block.sources, block.found, strict=True))
+        translations: list[list[Translation]] = []
+        for line, of_line in zip(block.lines, block.parts, strict=True):
+            pairs = islice(in_order, len(of_line))
+            translations.append(
+                join(
+                    [
+                        [Translation(self._text(h, source, line), h.score, ((source, h.tokens),)) for h in hypotheses]
+                        for source, hypotheses in pairs
+                    ]
+                )
+            )
+        return translations
+
+    def _parts(self, lines: Sequence[str], first_line: int) -> list[list[list[int]]]:
         """The parts of each line: none where there is no text, one where it is short enough, or a prompt."""
         if self.source_tokenizer is None:
             return [[ids] for ids in self.target_tokenizer.encode_batch(lines)]
@@ -151,14 +233,6 @@ class Translator:
         if batch:
             yield batch
 
-    def _search(self, sources: Sequence[Sequence[int]]) -> list[list[Hypothesis]]:
-        if self.source_tokenizer is None:
-            nothing = torch.zeros(len(sources), 0, dtype=torch.long, device=self.device)
-            return self.search(self.model, nothing, nothing.bool(), sources)
-        eos = self.source_tokenizer.vocab.eos
-        tokens, mask = pad([[*ids, eos] for ids in sources])
-        return self.search(self.model, tokens.to(self.device), mask.to(self.device))
-
     def _text(self, hypothesis: Hypothesis, source: Sequence[int], line: str) -> str:
         """Of a prompt its line as it was given, also where the tokenizer does not know all of it, and what follows."""
         text = " ".join(self.target_tokenizer.decode(hypothesis.tokens).splitlines())
@@ -166,18 +240,6 @@ class Translator:
             return text
         prompt = " ".join(self.target_tokenizer.decode(source).splitlines())
         return line.rstrip() + text[len(prompt) :] if text.startswith(prompt) else text
-
-
-@contextmanager
-def evaluating(model: torch.nn.Module) -> Iterator[None]:
-    """Eval mode inside, and afterwards for each module the mode that it had."""
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, mode in modes:
-            module.training = mode
 
 
 def cutting_place(text: str) -> int:

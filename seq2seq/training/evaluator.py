@@ -15,7 +15,8 @@ from seq2seq.data.loader import ordered_batches
 from seq2seq.metrics.scores import corpus_scores
 from seq2seq.models.base import Model
 from seq2seq.search.alignment import AttentionMap, attention_maps
-from seq2seq.search.translator import Interrupted, Translation, Translator, evaluating
+from seq2seq.search.backend import evaluating
+from seq2seq.search.translator import Interrupted, Translation, Translator
 from seq2seq.training.loss import CrossEntropy
 from seq2seq.training.parallel import ALONE, Parallel
 from seq2seq.training.strategies import ONE_PROCESS, Strategy

@@ -11,13 +11,25 @@ from pathlib import Path
 
 import pytest
 
-from seq2seq.cli import evaluate, train, translate
+from seq2seq.cli import evaluate, export, train, translate
 
-COMMANDS = {"seq2seq-train": train, "seq2seq-evaluate": evaluate, "seq2seq-translate": translate}
+COMMANDS = {
+    "seq2seq-train": train,
+    "seq2seq-evaluate": evaluate,
+    "seq2seq-translate": translate,
+    "seq2seq-export": export,
+}
 TINY = (
     "model=lstm_tiny", "model.encoder.d_model=12", "model.decoder.d_model=12", "tokenizer.vocab_size=400",
     "data.train=200", "data.validation=20", "data.test=20", "trainer.max_steps=4", "trainer.validate_every=2",
     "trainer.validation_examples=5", "trainer.max_tokens=600", "trainer.device=cpu", "optimizer.lr=1e-3",
+)  # fmt: skip
+
+TINY_TRANSFORMER = (
+    "model=transformer_tiny", "model.encoder.d_model=16", "model.decoder.d_model=16", "model.encoder.num_layers=1",
+    "model.decoder.num_layers=1", "tokenizer=characters", "data.train=300", "data.validation=20", "data.test=20",
+    "trainer.max_steps=60", "trainer.validate_every=60", "trainer.validation_examples=5", "trainer.max_tokens=900",
+    "trainer.device=cpu", "optimizer.lr=1e-2",
 )  # fmt: skip
 
 
@@ -67,10 +79,19 @@ def tiny() -> tuple[str, ...]:
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of 4 steps with checkpoints at the steps 2 and 4; not to be changed."""
-    folder = tmp_path_factory.mktemp("trained") / "run"
+    return train_quietly(tmp_path_factory.mktemp("trained") / "run", TINY)
+
+
+@pytest.fixture(scope="session")
+def transformer(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Transformer's run, whose outputs end by themselves; not to be changed."""
+    return train_quietly(tmp_path_factory.mktemp("transformer") / "run", TINY_TRANSFORMER)
+
+
+def train_quietly(folder: Path, options: tuple[str, ...]) -> Path:
     told = io.StringIO()
     with contextlib.redirect_stderr(told):
-        status = run_main("seq2seq-train", (*TINY, f"run={folder}"))
+        status = run_main("seq2seq-train", (*options, f"run={folder}"))
     assert status == 0, told.getvalue()
     return folder
 

@@ -24,6 +24,7 @@ LAYERS = (
     ("training",),
     ("config",),
     ("pipeline",),
+    ("export",),
     ("cli",),
 )
 ORDER = {name: place for place, names in enumerate(LAYERS) for name in names}

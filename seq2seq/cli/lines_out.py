@@ -1,0 +1,107 @@
+"""The files that translations are written to: kept whole line by line, and continued where a job was killed."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import IO, BinaryIO
+
+from seq2seq.errors import FULL, ConfigError, DataError, Problem, UserError
+
+NUMBER = re.compile(rb"(\d+) \|\|\| ")
+
+
+@dataclass
+class OutputFile:
+    """name: for messages. start: where writing begins, in bytes; None where the end is not known, as in a pipe.
+
+    An earlier output stays as it is until there is something to write.
+    """
+
+    name: str
+    file: IO[bytes] | BinaryIO
+    start: int | None = None
+
+    def cut(self) -> None:
+        """Takes away what is written anew, once."""
+        if self.start is not None:
+            self.file.truncate(self.start)
+            self.start = None
+
+    def write(self, text: str, done: int) -> None:
+        """done: the input lines whose output is whole. Raises UserError."""
+        try:
+            self.file.write(text.encode())
+            self.file.flush()
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), self.file.fileno())  # what is buffered would fail again at exit
+            raise UserError(f"{self.name}: cannot be written ({error.strerror}) after {done:,} lines") from error
+
+
+def open_new(key: str, name: str, others: dict[str, os.stat_result], stack: ExitStack) -> OutputFile:
+    """Opens the file that a key names, until the stack ends. others: files that it must not be, by what they are.
+
+    Raises ConfigError where it is one of them, or cannot be written, and UserError where the disk is full.
+    """
+    path = Path(name).expanduser()
+    is_new = not path.exists()
+    if not is_new:
+        for what, other in others.items():
+            if stat.S_ISREG(other.st_mode) and os.path.samestat(other, path.stat()):
+                raise ConfigError(Problem(key, f"{path} is the {what}; name another file"))
+    try:
+        file = stack.enter_context(path.open("ab"))
+    except OSError as error:
+        if error.errno in FULL:
+            raise UserError(f"{path}: {error.strerror}") from error
+        raise ConfigError(Problem(key, f"{path}: cannot be written ({error.strerror})")) from error
+    if is_new:  # a fault before the first line leaves no empty file
+        stack.push(lambda kind, *_: path.unlink() if kind and not path.stat().st_size else None)
+    return OutputFile(name, file, 0 if stat.S_ISREG(os.fstat(file.fileno()).st_mode) else None)
+
+
+def continue_after(output: OutputFile, attention: OutputFile | None, nbest: bool) -> int:
+    """Sets both to the end of the last input line whose output is whole, and returns how many such lines there are.
+
+    nbest: lines of output begin with the number of their input line; as the last one's may be incomplete, it is done
+    again. Raises DataError for an output of another kind.
+    """
+    room = None if attention is None else sum(1 for _ in _whole_lines(attention))
+    done, num_lines, output.start = 0, 0, 0
+    current = -1
+    for num_before, (begin, line, end) in enumerate(_whole_lines(output)):
+        if nbest:
+            found = NUMBER.match(line)
+            if found is None or int(found[1]) not in (current, current + 1):
+                told = "does not fit an n-best list, so there is nothing to continue"
+                raise DataError(f"{output.name}, line {num_before + 1}: {told}")
+            if int(found[1]) == current:
+                continue
+            current = int(found[1])
+            candidate = (current, num_before, begin)
+        else:
+            candidate = (num_before + 1, num_before + 1, end)
+        if room is None or candidate[1] <= room:
+            done, num_lines, output.start = candidate
+    if attention is not None:
+        ends = (end for _, _, end in islice(_whole_lines(attention), num_lines))
+        attention.start = max(ends, default=0)
+    return done
+
+
+def _whole_lines(output: OutputFile) -> Iterator[tuple[int, bytes, int]]:
+    """The place where each begins, the line with its end, and the place behind it."""
+    begin = 0
+    with Path(output.name).expanduser().open("rb") as file:
+        for line in file:
+            if line.endswith(b"\n"):
+                yield begin, line, begin + len(line)
+                begin += len(line)

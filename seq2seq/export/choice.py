@@ -1,0 +1,108 @@
+"""Which engine translates: torch, or CTranslate2 where it is installed and the run fits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Literal
+
+import torch
+
+from seq2seq.errors import ConfigError, Problem
+from seq2seq.export import ctranslate2
+from seq2seq.pipeline import LoadedRun
+from seq2seq.search.backend import Backend
+from seq2seq.search.translator import Translator
+from seq2seq.training.precision import Precision
+
+BackendName = Literal["auto", "torch", "ctranslate2"]
+Computation = Literal["auto", "fp32", "bf16", "int8"]
+MAX_TOKENS = 8192  # of a batch
+CPU_TOKENS = 2048  # with CTranslate2 on a CPU, whose caches hold so much, and whose cores get a batch each
+COMPUTE_TYPES: dict[Computation, str] = {"fp32": "float32", "bf16": "bfloat16", "int8": "int8"}
+
+
+def torch_precision(precision: Computation) -> Precision:
+    """For the model in torch, which is what the other engine's is made from."""
+    return "fp32" if precision == "int8" else precision
+
+
+def use_threads(number: int | None) -> None:
+    """Of torch, and so of all that follows; None leaves one for each core, or what the environment says."""
+    if number is not None:
+        torch.set_num_threads(number)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """engine: its name. told: what `auto` has taken and why; None where it was not asked."""
+
+    translator: Translator
+    engine: str
+    told: str | None
+
+
+def choose(loaded: LoadedRun, max_tokens: int | None, *, backend: BackendName, precision: Computation) -> Choice:
+    """max_tokens: None for what suits the engine.
+
+    Raises ConfigError, with every reason, where the engine that is asked for cannot be taken.
+    """
+    converted, problems = (None, []) if backend == "torch" else _converted(loaded, precision)
+    if converted is not None:
+        translator = loaded.translator(max_tokens or (CPU_TOKENS if loaded.device.type == "cpu" else MAX_TOKENS))
+        translator.backend = converted
+        engine = f"CTranslate2 {ctranslate2.version()}"
+        return Choice(translator, engine, f"backend: {engine}" if backend == "auto" else None)
+    if backend == "ctranslate2":
+        raise ConfigError(*problems)
+    if precision == "int8":
+        raise ConfigError(Problem("precision", "int8 needs backend=ctranslate2"), *problems)
+    reasons = "; ".join(map(str, problems))
+    translator = loaded.translator(max_tokens or MAX_TOKENS)
+    return Choice(translator, "torch", f"backend: torch ({reasons})" if problems else None)
+
+
+def _converted(loaded: LoadedRun, precision: Computation) -> tuple[Backend | None, list[Problem]]:
+    """The run's model in CTranslate2, or why it cannot be had.
+
+    Converted anew at each start, in a fraction of a second: no stored copy that could be of another checkpoint.
+    """
+    if not ctranslate2.is_installed():
+        return None, [Problem("", ctranslate2.NOT_INSTALLED)]
+    problems = ctranslate2.unsupported_model(loaded.config) + ctranslate2.unsupported_search(loaded.config.search)
+    try:
+        known = ctranslate2.compute_types(loaded.device)
+        compute_type = _compute_type(precision, known)
+        if compute_type not in known:
+            told = f"CTranslate2 computes on this {loaded.device.type} in {', '.join(sorted(known)) or 'nothing'}"
+            problems.append(Problem("precision", told))
+        return (None, problems) if problems else (_in_memory(loaded, compute_type), [])
+    except (RuntimeError, ValueError) as error:  # of a GPU, for example, whose libraries are not there
+        return None, [*problems, Problem("", f"CTranslate2: {str(error).splitlines()[0]}")]
+
+
+def _in_memory(loaded: LoadedRun, compute_type: str) -> Backend:
+    with TemporaryDirectory() as folder:
+        ctranslate2.save(
+            loaded.config,
+            loaded.model,
+            loaded.tokenizers,
+            Path(folder),
+            num_positions=ctranslate2.needed_positions(loaded.config),
+        )
+        return ctranslate2.CTranslate2Backend(
+            Path(folder),
+            loaded.config,
+            loaded.tokenizers,
+            compute_type=compute_type,
+            device=loaded.device,
+            num_threads=torch.get_num_threads(),
+        )
+
+
+def _compute_type(precision: Computation, known: set[str]) -> str:
+    """known: what the engine computes in. auto is bfloat16 where that is among them, as it is in torch."""
+    if precision == "auto":
+        return "bfloat16" if "bfloat16" in known else "float32"
+    return COMPUTE_TYPES[precision]

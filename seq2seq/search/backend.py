@@ -1,0 +1,63 @@
+"""What finds the hypotheses for a Translator: a model with a search, here or in another engine."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from seq2seq.data.batch import pad
+from seq2seq.models.base import Model
+from seq2seq.search.base import Hypothesis, Search
+from seq2seq.text.vocab import Vocab
+
+Rows = Sequence[Sequence[int]]
+
+
+class Backend(ABC):
+    """Batches of rows of ids in, their hypotheses out."""
+
+    @abstractmethod
+    def __call__(self, batches: Iterable[Rows]) -> Generator[list[list[Hypothesis]], None, None]:
+        """Batches of sources, without eos -> for each batch, in order, the hypotheses of each row, best first.
+
+        May take some batches ahead of what it has given back. What iterating over the batches raises is passed on.
+        """
+
+
+@dataclass(frozen=True)
+class TorchBackend(Backend):
+    """The model itself, one batch after the other; without has_source the rows are prompts."""
+
+    model: Model
+    search: Search
+    has_source: bool
+    device: torch.device
+    precision_context: Callable[[], AbstractContextManager[Any]]
+
+    def __call__(self, batches: Iterable[Rows]) -> Generator[list[list[Hypothesis]], None, None]:
+        with evaluating(self.model), torch.inference_mode(), self.precision_context():
+            yield from map(self._search, batches)
+
+    def _search(self, rows: Rows) -> list[list[Hypothesis]]:
+        if not self.has_source:
+            nothing = torch.zeros(len(rows), 0, dtype=torch.long, device=self.device)
+            return self.search(self.model, nothing, nothing.bool(), rows)
+        tokens, mask = pad([[*ids, Vocab.eos] for ids in rows])
+        return self.search(self.model, tokens.to(self.device), mask.to(self.device))
+
+
+@contextmanager
+def evaluating(model: torch.nn.Module) -> Iterator[None]:
+    """Eval mode inside, and afterwards for each module the mode that it had."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
