@@ -31,7 +31,17 @@ class Recipe:
 RECIPES: dict[str, Recipe] = {
     "opennmt_py": Recipe(
         packages=("OpenNMT-py==3.5.1",),
-        needs=("configargparse", "numpy", "pyahocorasick", "pyonmttok", "pyyaml", "rapidfuzz", "sacrebleu", "spacy"),
+        needs=(
+            "configargparse",
+            "fasttext-wheel",
+            "numpy",
+            "pyahocorasick",
+            "pyonmttok",
+            "pyyaml",
+            "rapidfuzz",
+            "sacrebleu",
+            "spacy",
+        ),
     ),
     "eole": Recipe(packages=("eole==0.6.4",), needs=("numpy", "pydantic", "pyonmttok", "pyyaml", "sacrebleu")),
     "transformers": Recipe(needs=("transformers==5.24.0", "accelerate==1.15.0")),

@@ -8,10 +8,9 @@ from __future__ import annotations
 import math
 
 import torch
+from peers.measuring import PAD, Recorder, Work
 from torch import Tensor, nn
 from torch.nn import functional as F
-
-from peers.measuring import PAD, Recorder, Work
 
 MAX_POSITIONS = 1024
 

@@ -21,7 +21,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from flops import training_flops
@@ -59,6 +58,10 @@ class Pairs:
 def _padded(rows: Sequence[Sequence[int]], pad: int) -> Tensor:
     width = max(map(len, rows))
     return torch.tensor([[*row, *[pad] * (width - len(row))] for row in rows])
+
+
+def lengths_of(rows: Sequence[int]) -> Tensor:
+    return torch.tensor(rows, dtype=torch.long)
 
 
 @dataclass(frozen=True)

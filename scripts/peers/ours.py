@@ -10,10 +10,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from peers.measuring import Recorder, Work
 from presets import compose_run
 
 import seq2seq
-from peers.measuring import Recorder, Work
 
 if TYPE_CHECKING:
     from seq2seq.config import RunConfig
