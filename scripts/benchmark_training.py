@@ -46,8 +46,8 @@ MODES: dict[str, tuple[str, ...]] = {
     "control": ("fp32", "bf16", "fp32+compile", "bf16+compile"),
     "ours": ("fp32", "auto"),
     "opennmt_py": ("fp32",),
-    "eole": ("fp32",),
-    "transformers": ("fp32", "bf16"),
+    "eole": ("fp32", "bf16", "fp32+compile", "bf16+compile"),
+    "transformers": ("fp32", "bf16", "fp32+compile", "bf16+compile"),
     "joeynmt": ("fp32",),
 }
 PROFILED = 4  # updates
@@ -152,7 +152,7 @@ def prepare(folder: Path, options: argparse.Namespace) -> None:
 
 
 def work_of(folder: Path, options: argparse.Namespace, entry: Entry) -> dict[str, Any]:
-    """All of peers.measuring.Work but the start."""
+    """All of peers.measuring.Work but the start and the output."""
     precision, _, compiled = entry.mode.partition("+")
     return {
         "folder": str(folder),
@@ -176,7 +176,6 @@ def work_of(folder: Path, options: argparse.Namespace, entry: Entry) -> dict[str
         "precision": precision,
         "compile": bool(compiled),
         "overrides": list(entry.overrides),
-        "output": str(folder / "found.json"),
     }
 
 
@@ -188,17 +187,13 @@ def measure_all(
     failed: dict[str, str] = {}
     peaks = []
     for turn in range(options.rounds):
-        peaks.append(run("peak", Path(sys.executable), [str(options.threads)], options))
+        peaks.append(run("peak", Path(sys.executable), {"threads": options.threads}, folder, options))
         for entry in entries:
             if entry.name in failed or entry.peer not in pythons:
                 continue
             print(f"round {turn + 1} of {options.rounds}: {entry.name}", file=sys.stderr, flush=True)
-            work = {**work_of(folder, options, entry), "started": time.time()}
-            (folder / "work.json").write_text(json.dumps(work), encoding="utf-8")
-            (folder / "found.json").unlink(missing_ok=True)
             try:
-                run(entry.peer, pythons[entry.peer], [str(folder / "work.json")], options)
-                found = json.loads((folder / "found.json").read_text(encoding="utf-8"))
+                found = run(entry.peer, pythons[entry.peer], work_of(folder, options, entry), folder, options)
                 rounds.setdefault(entry.name, []).append(found)
             except RuntimeError as error:
                 failed[entry.name] = str(error)
@@ -206,22 +201,26 @@ def measure_all(
     return rounds, peaks, failed
 
 
-def run(module: str, python: Path, arguments: Sequence[str], options: argparse.Namespace) -> dict[str, float]:
-    """Runs scripts/peers/<module>.py; what it prints last, where that is JSON.
+def run(
+    module: str, python: Path, work: Mapping[str, Any], folder: Path, options: argparse.Namespace
+) -> dict[str, Any]:
+    """Runs scripts/peers/<module>.py in a process of its own; what it found.
 
     Raises RuntimeError with the last line of its errors.
     """
+    output, file = folder / "found.json", folder / "work.json"
+    output.unlink(missing_ok=True)
+    file.write_text(json.dumps({**work, "output": str(output), "started": time.time()}), encoding="utf-8")
     threads = str(options.threads)
     environment = {**os.environ, "PYTHONPATH": str(SCRIPTS), "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
-    command = [str(python), "-P", "-m", f"peers.{module}", *arguments]
+    command = [str(python), "-P", "-m", f"peers.{module}", str(file)]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=options.limit, env=environment)
     except subprocess.TimeoutExpired:
         raise RuntimeError(f"not done in {options.limit:g} s; --limit sets it") from None
-    if done.returncode:
+    if done.returncode or not output.exists():
         raise RuntimeError((done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1])
-    last = (done.stdout.strip().splitlines() or ["{}"])[-1]
-    return dict(json.loads(last)) if last.startswith("{") else {}
+    return dict(json.loads(output.read_text(encoding="utf-8")))
 
 
 def medians_of(rounds: Sequence[Mapping[str, float]]) -> dict[str, float]:
@@ -285,8 +284,8 @@ def caption(options: argparse.Namespace, results: Mapping[str, Mapping[str, Any]
         f"\n{time.strftime('%Y-%m-%d')}, {processor()}, {options.threads} threads; matrix peak in GFLOP/s: {rates}; "
         f"{options.layers}+{options.layers} layers, width {options.width}, feed-forward {options.feed_forward}, "
         f"{options.heads} heads, {options.vocabulary:,} pieces, {parameters / 1e6:.1f} M parameters; dropout "
-        f"{options.dropout:g}, label smoothing {options.label_smoothing:g}; batches of at most {options.tokens:,} tokens "
-        f"of {', '.join(options.train) if options.train else 'the demo'}; medians of {options.rounds} rounds of "
+        f"{options.dropout:g}, label smoothing {options.label_smoothing:g}; batches of at most {options.tokens:,} "
+        f"tokens of {', '.join(options.train) if options.train else 'the demo'}; medians of {options.rounds} rounds of "
         f"{options.steps} updates after {options.untimed}."
     )
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from pathlib import Path
 
 import torch
 
@@ -16,8 +17,10 @@ SECONDS = 2.0
 
 
 def main() -> None:
-    torch.set_num_threads(int(sys.argv[1]))
-    print(json.dumps({name: peak(dtype) for name, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16))}))
+    given = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
+    torch.set_num_threads(given["threads"])
+    found = {name: peak(dtype) for name, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16))}
+    Path(given["output"]).write_text(json.dumps(found), encoding="utf-8")
 
 
 def peak(dtype: torch.dtype) -> float:
