@@ -238,6 +238,7 @@ def summary(rounds: Sequence[Mapping[str, Any]], peaks: Mapping[str, float]) -> 
         "tokens_per_second": median(rates(found, "tokens") for found in rounds),
         "mean_tokens_per_second": median(sum(found["tokens"]) / sum(found["seconds"]) for found in rounds),
         "of_peak": median(rates(found, "flops") for found in rounds) / peaks[first["precision"]],
+        "loss": median(sum(found["losses"][-5:]) / len(found["losses"][-5:]) for found in rounds),
         **{name: median(found[name] for found in rounds) for name in ("padding", "memory", "startup")},
         **{name: first[name] for name in ("parameters", "precision", "versions")},
     }

@@ -47,7 +47,13 @@ RECIPES: dict[str, Recipe] = {
         packages=("eole==0.6.4",), needs=("numpy", "pydantic", "pyonmttok", "pyyaml", "sacrebleu", "tokenizers")
     ),
     "transformers": Recipe(needs=("transformers==5.24.0", "accelerate==1.15.0")),
-    "joeynmt": Recipe(packages=("joeynmt==2.3.0",), needs=("numpy", "pyyaml", "sacrebleu")),
+    "joeynmt": Recipe(
+        packages=("joeynmt==2.3.0",),
+        needs=(
+            *("datasets", "importlib_metadata", "matplotlib", "numpy", "packaging", "pandas", "pyyaml", "sacrebleu"),
+            *("sacremoses", "sentencepiece", "setuptools", "subword-nmt", "tensorboard"),
+        ),
+    ),
 }
 
 

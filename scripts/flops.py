@@ -1,4 +1,4 @@
-"""Floating-point operations that training needs, counted from the sizes and the real tokens.
+"""The floating-point operations that training needs, counted from the sizes and the real tokens.
 
 Counted are the matrix products alone, a multiplication and an addition as two: the projections and feed-forward layers
 of every real token, attention between the real tokens of a pair (causal where it is: half), and the output layer at
@@ -28,3 +28,10 @@ def forward_flops(sizes: Mapping[str, int], source: int, target: int) -> int:
     decoder = target * (4 * projection + feed_forward) + scored * target * (target + 1) // 2
     attention_to_source = (2 * target + 2 * source) * projection + scored * target * source
     return num_layers * (encoder + decoder + attention_to_source) + 2 * target * d_model * sizes["vocabulary"]
+
+
+def num_parameters(sizes: Mapping[str, int]) -> int:
+    """Of the same Transformer, but for biases and norms: one matrix for both embeddings and the output layer."""
+    d_model, d_ff, num_layers = sizes["d_model"], sizes["d_ff"], sizes["num_layers"]
+    attention, feed_forward = 4 * d_model * d_model, 2 * d_model * d_ff
+    return sizes["vocabulary"] * d_model + num_layers * (3 * attention + 2 * feed_forward)

@@ -18,12 +18,12 @@ import platform
 import resource
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from flops import training_flops
+from flops import num_parameters, training_flops
 from torch import Tensor, nn
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
@@ -168,10 +168,12 @@ class Recorder:
         Raises SystemExit where the work was not the one asked for.
         """
         work, steps = self.work, len(self.ends)
+        parameters = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
         problems = [
             *unlike("updates", steps, work.num_steps),
             *unlike("label tokens", label_tokens, sum(self.tokens[: steps * self.per_step])),
             *unlike("threads", torch.get_num_threads(), work.threads),
+            *sized(parameters, work.sizes),
             *falling(losses),
             *dropping(model, loss_of_a_batch, work.dropout),
         ]
@@ -186,7 +188,7 @@ class Recorder:
             "padding": 1 - self.real / self.places,
             "memory": self.memory,
             "startup": self.startup,
-            "parameters": sum(parameter.numel() for parameter in model.parameters()),
+            "parameters": parameters,
             "losses": list(losses),
             "precision": precision,
             "versions": {"python": platform.python_version(), "torch": torch.__version__, **versions},
@@ -202,6 +204,12 @@ def peak_memory() -> int:
 
 def unlike(name: str, found: int, expected: int) -> list[str]:
     return [] if found == expected else [f"{found:,} {name} instead of {expected:,}"]
+
+
+def sized(parameters: int, sizes: Mapping[str, int]) -> list[str]:
+    """Biases and norms, in which the peers differ, are few."""
+    expected = num_parameters(sizes)
+    return [] if 1 <= parameters / expected < 1.03 else [f"{parameters:,} parameters instead of some {expected:,}"]
 
 
 def falling(losses: Sequence[float]) -> list[str]:
