@@ -85,7 +85,7 @@ def main() -> None:
     sys.exit(bool(failed))
 
 
-def parse() -> argparse.Namespace:
+def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0], allow_abbrev=False)
     parser.add_argument("--peers", default=",".join(PEERS), help=f"of {', '.join(PEERS)}")
     parser.add_argument("--modes", default="fp32,bf16,auto", help="number formats; +compile for torch.compile")
@@ -117,7 +117,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--environments", type=Path, default=Path(".benchmark"), help="a folder for them")
     parser.add_argument("--profile", action="store_true", help="where the time of an update goes, too")
     parser.add_argument("--json", type=Path, help="a file for all numbers, those of each update too")
-    return parser.parse_args()
+    return parser.parse_args(arguments)
 
 
 def choose(peers: Sequence[str], modes: Sequence[str], variants: Sequence[Sequence[str]]) -> list[Entry]:

@@ -1,7 +1,6 @@
 """JoeyNMT: its model, config, optimizer and TrainManager, fed with the batches of the work.
 
-Normalised before each sublayer. On a CPU it trains in fp32 only. It takes the ids of its special tokens from its config,
-but wants unk to be the first.
+Normalised before each sublayer. On a CPU it trains in fp32 only. Its special tokens have ids of their own.
 """
 
 from __future__ import annotations

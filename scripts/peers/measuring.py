@@ -123,7 +123,7 @@ class Recorder:
         self.memory = 0
         self.events: list[tuple[str, float]] = []
         self.profiler: torch.profiler.profile | None = None
-        register_optimizer_step_post_hook(self._after_step)
+        self.hook = register_optimizer_step_post_hook(self._after_step)
 
     def count(self, source_lengths: Sequence[int], target_lengths: Sequence[int], places: int) -> None:
         """One batch as the model sees it. Lengths with eos; places: the sizes of its source and label tensors."""
@@ -179,6 +179,7 @@ class Recorder:
         ]
         if problems:
             raise SystemExit("; ".join(problems))
+        self.hook.remove()
         first, last = work.untimed, work.untimed + work.timed
         per_step = self.per_step
         found = {
@@ -207,9 +208,11 @@ def unlike(name: str, found: int, expected: int) -> list[str]:
 
 
 def sized(parameters: int, sizes: Mapping[str, int]) -> list[str]:
-    """Biases and norms, in which the peers differ, are few."""
-    expected = num_parameters(sizes)
-    return [] if 1 <= parameters / expected < 1.03 else [f"{parameters:,} parameters instead of some {expected:,}"]
+    """The matrices, and no more than biases and norms beside them, in which the peers differ."""
+    matrices = num_parameters(sizes)
+    others = sizes["vocabulary"] + sizes["num_layers"] * (30 * sizes["d_model"] + 2 * sizes["d_ff"])
+    fits = matrices <= parameters <= matrices + others
+    return [] if fits else [f"{parameters:,} parameters instead of some {matrices:,}"]
 
 
 def falling(losses: Sequence[float]) -> list[str]:
