@@ -24,8 +24,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
-import subprocess
 import sys
 import tempfile
 import time
@@ -35,11 +33,11 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from environments import RECIPES, python_of
+from environments import pythons_of
+from processes import processor, run
 from profiles import profile_table
 from work import corpus_arguments, encode_corpus, store_batches, store_corpus
 
-SCRIPTS = Path(__file__).resolve().parent
 PEERS = ("control", "ours", "opennmt_py", "eole", "transformers", "joeynmt")
 # What each can do on a CPU, beside fp32. Ours takes its default for bf16: what the machine is faster in.
 MODES: dict[str, tuple[str, ...]] = {
@@ -66,7 +64,7 @@ class Entry:
 def main() -> None:
     options = parse()
     entries = choose(options.peers.split(","), options.modes.split(","), options.variant)
-    pythons, failed = environments(entries, options.environments)
+    pythons, failed = pythons_of([entry.peer for entry in entries], options.environments)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         prepare(folder, options)
@@ -132,17 +130,6 @@ def choose(peers: Sequence[str], modes: Sequence[str], variants: Sequence[Sequen
     return entries
 
 
-def environments(entries: Sequence[Entry], folder: Path) -> tuple[dict[str, Path], dict[str, str]]:
-    """The Python of each peer, and why there is none."""
-    pythons, failed = {}, {}
-    for peer in dict.fromkeys(entry.peer for entry in entries):
-        try:
-            pythons[peer] = python_of(peer, folder.absolute()) if peer in RECIPES else Path(sys.executable)
-        except RuntimeError as error:
-            failed[peer] = f"not installed: {error}"
-    return pythons, failed
-
-
 def prepare(folder: Path, options: argparse.Namespace) -> None:
     """Writes the corpus and the batches."""
     corpus = encode_corpus(corpus_arguments(options.train, options.source, options.target, options.vocabulary))
@@ -187,40 +174,18 @@ def measure_all(
     failed: dict[str, str] = {}
     peaks = []
     for turn in range(options.rounds):
-        peaks.append(run("peak", Path(sys.executable), {"threads": options.threads}, folder, options))
+        peaks.append(run("peak", Path(sys.executable), {"threads": options.threads}, folder, options.limit))
         for entry in entries:
             if entry.name in failed or entry.peer not in pythons:
                 continue
             print(f"round {turn + 1} of {options.rounds}: {entry.name}", file=sys.stderr, flush=True)
             try:
-                found = run(entry.peer, pythons[entry.peer], work_of(folder, options, entry), folder, options)
+                found = run(entry.peer, pythons[entry.peer], work_of(folder, options, entry), folder, options.limit)
                 rounds.setdefault(entry.name, []).append(found)
             except RuntimeError as error:
                 failed[entry.name] = str(error)
                 rounds.pop(entry.name, None)
     return rounds, peaks, failed
-
-
-def run(
-    module: str, python: Path, work: Mapping[str, Any], folder: Path, options: argparse.Namespace
-) -> dict[str, Any]:
-    """Runs scripts/peers/<module>.py in a process of its own; what it found.
-
-    Raises RuntimeError with the last line of its errors.
-    """
-    output, file = folder / "found.json", folder / "work.json"
-    output.unlink(missing_ok=True)
-    file.write_text(json.dumps({**work, "output": str(output), "started": time.time()}), encoding="utf-8")
-    threads = str(options.threads)
-    environment = {**os.environ, "PYTHONPATH": str(SCRIPTS), "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
-    command = [str(python), "-P", "-m", f"peers.{module}", str(file)]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=options.limit, env=environment)
-    except subprocess.TimeoutExpired:
-        raise RuntimeError(f"not done in {options.limit:g} s; --limit sets it") from None
-    if done.returncode or not output.exists():
-        raise RuntimeError((done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1])
-    return dict(json.loads(output.read_text(encoding="utf-8")))
 
 
 def medians_of(rounds: Sequence[Mapping[str, float]]) -> dict[str, float]:
@@ -268,7 +233,7 @@ def table(entries: Sequence[Entry], results: Mapping[str, Mapping[str, Any]]) ->
             f"{found['padding']:.1%}",
             f"{found['memory'] / 1e6:,.0f} MB",
             f"{found['startup']:.1f} s",
-            ", ".join(f"{of} {version}" for of, version in found["versions"].items() if of != "python"),
+            versions_of(found),
         ]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
@@ -276,6 +241,10 @@ def table(entries: Sequence[Entry], results: Mapping[str, Mapping[str, Any]]) ->
 
 def ratio(value: float, others: Sequence[float]) -> str:
     return f"{value / max(others):.2f}" if others else ""
+
+
+def versions_of(found: Mapping[str, Any]) -> str:
+    return ", ".join(f"{of} {version}" for of, version in found["versions"].items() if of != "python")
 
 
 def caption(options: argparse.Namespace, results: Mapping[str, Mapping[str, Any]], peaks: Mapping[str, float]) -> str:
@@ -289,14 +258,6 @@ def caption(options: argparse.Namespace, results: Mapping[str, Mapping[str, Any]
         f"tokens of {', '.join(options.train) if options.train else 'the demo'}; medians of {options.rounds} rounds of "
         f"{options.steps} updates after {options.untimed}."
     )
-
-
-def processor() -> str:
-    """Its name, where the system tells."""
-    told = Path("/proc/cpuinfo")
-    lines = told.read_text(encoding="utf-8").splitlines() if told.exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
 
 
 def kept(

@@ -10,6 +10,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import venv
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,6 +56,17 @@ RECIPES: dict[str, Recipe] = {
         ),
     ),
 }
+
+
+def pythons_of(peers: Iterable[str], folder: Path) -> tuple[dict[str, Path], dict[str, str]]:
+    """The Python of each peer, our own where it needs no other, and why there is none."""
+    pythons, failed = {}, {}
+    for peer in dict.fromkeys(peers):
+        try:
+            pythons[peer] = python_of(peer, folder.absolute()) if peer in RECIPES else Path(sys.executable)
+        except RuntimeError as error:
+            failed[peer] = f"not installed: {error}"
+    return pythons, failed
 
 
 def python_of(name: str, folder: Path) -> Path:
