@@ -32,12 +32,13 @@ from work import corpus_arguments, encode_corpus
 if TYPE_CHECKING:
     from seq2seq.data.encoded import EncodedCorpus
 
-PEERS = ("ours", "opennmt_py", "eole", "transformers")
+PEERS = ("ours", "opennmt_py", "eole", "transformers", "ctranslate2")
 MODES: dict[str, tuple[str, ...]] = {
     "ours": ("fp32", "auto"),
     "opennmt_py": ("fp32",),
     "eole": ("fp32", "bf16"),
     "transformers": ("fp32", "bf16"),
+    "ctranslate2": ("fp32", "bf16", "int8"),
 }
 
 
@@ -72,7 +73,7 @@ def main() -> None:
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0], allow_abbrev=False)
     parser.add_argument("--peers", default=",".join(PEERS), help=f"of {', '.join(PEERS)}")
-    parser.add_argument("--modes", default="fp32,bf16,auto", help="number formats")
+    parser.add_argument("--modes", default="fp32,bf16,auto,int8", help="number formats")
     parser.add_argument("--train", nargs="+", metavar="PREFIX", help="files PREFIX.<source>; otherwise the demo's text")
     parser.add_argument("--source", default="en")
     parser.add_argument("--target", default="de")

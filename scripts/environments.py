@@ -48,6 +48,7 @@ RECIPES: dict[str, Recipe] = {
         packages=("eole==0.6.4",), needs=("numpy", "pydantic", "pyonmttok", "pyyaml", "sacrebleu", "tokenizers")
     ),
     "transformers": Recipe(needs=("transformers==5.24.0", "accelerate==1.15.0")),
+    "ctranslate2": Recipe(needs=("ctranslate2==4.8.5", "numpy")),
     "joeynmt": Recipe(
         packages=("joeynmt==2.3.0",),
         needs=(

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from importlib.metadata import version
 from typing import Any
 
-import pyonmttok
 import torch
 from eole.config.run import TrainConfig
 from eole.constants import DefaultTokens
@@ -17,6 +16,7 @@ from eole.models.model import get_model_class
 from eole.trainer import build_trainer
 from eole.utils.optimizers import Optimizer
 from peers.measuring import Recorder, Work, lengths_of
+from peers.numbered import vocab_of
 
 
 def config_of(work: Work) -> TrainConfig:
@@ -62,13 +62,8 @@ def config_of(work: Work) -> TrainConfig:
 
 
 def vocabs_of(size: int) -> dict[str, Any]:
-    """Its ids are those of the work."""
     special = [DefaultTokens.PAD, DefaultTokens.UNK, DefaultTokens.BOS, DefaultTokens.EOS]
-    words = [f"t{number}" for number in range(len(special), size)]
-    vocab = pyonmttok.build_vocab_from_tokens(words, special_tokens=special)
-    vocab.default_id = vocab[DefaultTokens.UNK]
-    assert [vocab[token] for token in special] == [0, 1, 2, 3]
-    assert len(vocab) == size
+    vocab = vocab_of(size, special)
     names = ("pad_token", "unk_token", "bos_token", "eos_token")
     specials = dict(zip(names, special, strict=True))
     return {"src": vocab, "tgt": vocab, "specials": specials, "decoder_start_token": DefaultTokens.BOS}

@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from importlib.metadata import version
 from typing import Any
 
-import pyonmttok
 from onmt.constants import DefaultTokens
 from onmt.model_builder import build_model
 from onmt.opts import train_opts
@@ -19,6 +18,7 @@ from onmt.trainer import build_trainer
 from onmt.utils.optimizers import Optimizer
 from onmt.utils.parse import ArgumentParser
 from peers.measuring import Recorder, Work, lengths_of
+from peers.numbered import vocab_of
 
 
 def options_of(work: Work) -> Namespace:
@@ -58,13 +58,8 @@ def options_of(work: Work) -> Namespace:
 
 
 def vocabs_of(size: int) -> dict[str, Any]:
-    """Its ids are those of the work."""
     special = [DefaultTokens.PAD, DefaultTokens.UNK, DefaultTokens.BOS, DefaultTokens.EOS]
-    words = [f"t{number}" for number in range(len(special), size)]
-    vocab = pyonmttok.build_vocab_from_tokens(words, special_tokens=special)
-    vocab.default_id = vocab[DefaultTokens.UNK]
-    assert [vocab[token] for token in special] == [0, 1, 2, 3]
-    assert len(vocab) == size
+    vocab = vocab_of(size, special)
     return {"src": vocab, "tgt": vocab, "data_task": "seq2seq", "decoder_start_token": DefaultTokens.BOS}
 
 
