@@ -12,9 +12,10 @@ very same batches of ids, in their order, that our own loader made under a budge
 batching, which pads more. They run in turn, in processes of their own, in several rounds; the medians are printed.
 
 tokens/s: target tokens, padding not counted, in the median update after the first ones. memory: the most that the
-process held. start: seconds from starting the process to the end of the first update. of peak: the operations that the
-real tokens need (scripts/flops.py) as a share of what one large matrix product reaches in the same number format with
-the same threads. best peer: the fastest row that is not ours; for a row in fp32, the fastest in fp32.
+process held, on a GPU what torch allocated there. start: seconds from starting the process to the end of the first
+update. of peak: the operations that the real tokens need (scripts/flops.py) as a share of what one large matrix product
+reaches in the same number format with the same threads. best peer: the fastest row that is not ours; for a row in fp32,
+the fastest in fp32.
 
 A measurement counts only where the peer's own count of label tokens is right, its loss falls, and dropout is on.
 """
@@ -48,6 +49,7 @@ MODES: dict[str, tuple[str, ...]] = {
     "transformers": ("fp32", "bf16", "fp32+compile", "bf16+compile"),
     "joeynmt": ("fp32",),
 }
+ON_GPU = ("control", "ours", "transformers")
 PROFILED = 4  # updates
 
 
@@ -63,7 +65,10 @@ class Entry:
 
 def main() -> None:
     options = parse()
-    entries = choose(options.peers.split(","), options.modes.split(","), options.variant)
+    peers = options.peers.split(",")
+    if options.device != "cpu" and (not {*peers} <= {*ON_GPU} or options.profile):
+        sys.exit(f"on {options.device} only --peers {','.join(ON_GPU)} are measured, without --profile")
+    entries = choose(peers, options.modes.split(","), options.variant)
     pythons, failed = pythons_of([entry.peer for entry in entries], options.environments)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -111,6 +116,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--steps", type=int, default=25, help="timed updates")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--device", default="cpu", help=f"or cuda, for {', '.join(ON_GPU)}")
     parser.add_argument("--limit", type=float, default=1800, help="seconds after which a run is given up")
     parser.add_argument("--environments", type=Path, default=Path(".benchmark"), help="a folder for them")
     parser.add_argument("--profile", action="store_true", help="where the time of an update goes, too")
@@ -162,6 +168,7 @@ def work_of(folder: Path, options: argparse.Namespace, entry: Entry) -> dict[str
         "profiled": PROFILED if options.profile else 0,
         "precision": precision,
         "compile": bool(compiled),
+        "device": options.device,
         "overrides": list(entry.overrides),
     }
 
@@ -174,7 +181,15 @@ def measure_all(
     failed: dict[str, str] = {}
     peaks = []
     for turn in range(options.rounds):
-        peaks.append(run("peak", Path(sys.executable), {"threads": options.threads}, folder, options.limit))
+        peaks.append(
+            run(
+                "peak",
+                Path(sys.executable),
+                {"threads": options.threads, "device": options.device},
+                folder,
+                options.limit,
+            )
+        )
         for entry in entries:
             if entry.name in failed or entry.peer not in pythons:
                 continue
@@ -251,7 +266,8 @@ def caption(options: argparse.Namespace, results: Mapping[str, Mapping[str, Any]
     parameters = next(iter(results.values()))["parameters"]
     rates = ", ".join(f"{name} {rate / 1e9:,.0f}" for name, rate in peaks.items())
     return (
-        f"\n{time.strftime('%Y-%m-%d')}, {processor()}, {options.threads} threads; matrix peak in GFLOP/s: {rates}; "
+        f"\n{time.strftime('%Y-%m-%d')}, {processor()}, {options.threads} threads, {options.device}; "
+        f"matrix peak in GFLOP/s: {rates}; "
         f"{options.layers}+{options.layers} layers, width {options.width}, feed-forward {options.feed_forward}, "
         f"{options.heads} heads, {options.vocabulary:,} pieces, {parameters / 1e6:.1f} M parameters; dropout "
         f"{options.dropout:g}, label smoothing {options.label_smoothing:g}; batches of at most {options.tokens:,} "

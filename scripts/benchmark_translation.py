@@ -139,6 +139,7 @@ def work_of(folder: Path, options: argparse.Namespace, entry: Entry) -> dict[str
         "timed": 1,
         "profiled": 0,
         "compile": False,
+        "device": "cpu",
     }
 
 

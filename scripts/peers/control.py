@@ -36,7 +36,7 @@ class Control(nn.Module):
 
     def forward(self, source: Tensor, target: Tensor) -> Tensor:
         padding = source == PAD
-        causal = torch.ones(target.size(1), target.size(1), dtype=torch.bool).triu(1)
+        causal = torch.ones(target.size(1), target.size(1), dtype=torch.bool, device=target.device).triu(1)
         features = self.transformer(
             self.embed(source),
             self.embed(target),
@@ -56,12 +56,13 @@ def sinusoids(length: int, width: int) -> Tensor:
 def main() -> None:
     work = Work.from_arguments()
     recorder = Recorder(work)
-    model = Control(**work.sizes, dropout=work.dropout).train()
+    device = torch.device(work.device)
+    model = Control(**work.sizes, dropout=work.dropout).to(device).train()
     called = torch.compile(model, dynamic=True) if work.compile else model
     optimizer = torch.optim.AdamW(model.parameters(), lr=work.lr, betas=(0.9, 0.98), fused=True)
 
     def loss(source: Tensor, target: Tensor) -> Tensor:
-        with torch.autocast("cpu", torch.bfloat16, enabled=work.precision == "bf16"):
+        with torch.autocast(device.type, torch.bfloat16, enabled=work.precision == "bf16"):
             logits = called(source, target[:, :-1])
         return F.cross_entropy(
             logits.flatten(0, 1).float(),
@@ -71,18 +72,19 @@ def main() -> None:
         )
 
     losses, label_tokens = [], 0
-    for _, source, target in recorder.batches():
+    for _, *sides in recorder.batches():
+        source, target = (side.to(device) for side in sides)
         optimizer.zero_grad()
         step_loss = loss(source, target)
         step_loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), work.clip_norm)
         optimizer.step()
-        losses.append(step_loss.item())
-        label_tokens += int((target[:, 1:] != PAD).sum())
+        losses.append(step_loss.detach())
+        label_tokens += int((sides[1][:, 1:] != PAD).sum())
     recorder.finish(
         model,
         lambda: loss(source, target).item(),
-        losses=losses,
+        losses=[step_loss.item() for step_loss in losses],
         label_tokens=label_tokens,
         precision=work.precision,
         versions={},

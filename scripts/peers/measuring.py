@@ -21,6 +21,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from flops import num_parameters, training_flops
@@ -86,6 +87,7 @@ class Work:
     profiled: int
     precision: str
     compile: bool
+    device: str
     overrides: list[str]
     started: float
     output: str
@@ -118,7 +120,8 @@ class Recorder:
         self.tokens: list[int] = []  # of each batch: the target tokens, padding not counted
         self.flops: list[float] = []
         self.real = self.places = 0  # tokens of both sides, and places for them
-        self.ends: list[float] = []
+        self.clock = Clock(work.device)
+        self.num_steps = 0
         self.startup = 0.0
         self.memory = 0
         self.events: list[tuple[str, float]] = []
@@ -140,16 +143,19 @@ class Recorder:
             yield pairs, source, target
 
     def _after_step(self, *_: object) -> None:
-        self.ends.append(time.perf_counter())
+        self.clock.tick()
+        self.num_steps += 1
         work = self.work
-        if len(self.ends) == 1:
+        if self.num_steps == 1:
+            self.clock.wait()
             self.startup = time.time() - work.started
-        if len(self.ends) == work.untimed + work.timed:
-            self.memory = peak_memory()
+        if self.num_steps == work.untimed + work.timed:
+            self.clock.wait()
+            self.memory = peak_memory(work.device)
             if work.profiled:
                 self.profiler = torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU])
                 self.profiler.start()
-        elif self.profiler is not None and len(self.ends) == work.num_steps:
+        elif self.profiler is not None and self.num_steps == work.num_steps:
             self.profiler.stop()
             self.events = [(event.key, event.self_cpu_time_total / 1e6) for event in self.profiler.key_averages()]
 
@@ -167,7 +173,7 @@ class Recorder:
 
         Raises SystemExit where the work was not the one asked for.
         """
-        work, steps = self.work, len(self.ends)
+        work, steps = self.work, self.num_steps
         parameters = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
         problems = [
             *unlike("updates", steps, work.num_steps),
@@ -180,12 +186,13 @@ class Recorder:
         if problems:
             raise SystemExit("; ".join(problems))
         self.hook.remove()
+        self.clock.wait()
         first, last = work.untimed, work.untimed + work.timed
         per_step = self.per_step
         found = {
             "tokens": [sum(self.tokens[i * per_step : (i + 1) * per_step]) for i in range(first, last)],
             "flops": [sum(self.flops[i * per_step : (i + 1) * per_step]) for i in range(first, last)],
-            "seconds": [self.ends[i] - self.ends[i - 1] for i in range(first, last)],
+            "seconds": [self.clock.between(i - 1, i) for i in range(first, last)],
             "padding": 1 - self.real / self.places,
             "memory": self.memory,
             "startup": self.startup,
@@ -198,8 +205,37 @@ class Recorder:
         Path(work.output).write_text(json.dumps(found), encoding="utf-8")
 
 
-def peak_memory() -> int:
-    """Bytes: the most that the process has held so far."""
+class Clock:
+    """Takes the times of ticks. On a GPU it is the GPU that does, when its work comes to them: nothing has to wait."""
+
+    def __init__(self, device: str) -> None:
+        self.on_gpu = device.startswith("cuda")
+        self.ticks: list[Any] = []
+
+    def tick(self) -> None:
+        if self.on_gpu:
+            event = torch.cuda.Event(enable_timing=True)
+            event.record()
+            self.ticks.append(event)
+        else:
+            self.ticks.append(time.perf_counter())
+
+    def wait(self) -> None:
+        """Until the GPU has done its work."""
+        if self.on_gpu:
+            torch.cuda.synchronize()
+
+    def between(self, first: int, second: int) -> float:
+        """Seconds from one tick to another; on a GPU after `wait`."""
+        if self.on_gpu:
+            return float(self.ticks[first].elapsed_time(self.ticks[second])) / 1000
+        return float(self.ticks[second] - self.ticks[first])
+
+
+def peak_memory(device: str = "cpu") -> int:
+    """Bytes: the most that the process has held so far; on a GPU, what torch has allocated there."""
+    if device.startswith("cuda"):
+        return torch.cuda.max_memory_allocated()
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 

@@ -47,6 +47,7 @@ def arguments(work: Work) -> list[str]:
         f"trainer.num_threads={work.threads}",
         f"trainer.seed={work.seed}",
         f"trainer.precision={work.precision}",
+        f"trainer.device={work.device}",
         f"trainer.log_every={max(1, work.num_steps // REPORTS)}",
         *work.overrides,
     ]

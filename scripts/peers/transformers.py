@@ -45,7 +45,7 @@ def config_of(work: Work) -> MarianConfig:
 def arguments_of(work: Work) -> Seq2SeqTrainingArguments:
     return Seq2SeqTrainingArguments(
         output_dir=str(Path(work.folder) / "transformers"),
-        use_cpu=True,
+        use_cpu=work.device == "cpu",
         max_steps=work.num_steps,
         learning_rate=work.lr,
         adam_beta2=0.98,
@@ -83,7 +83,7 @@ class Trainer(Seq2SeqTrainer):
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
-        self.losses: list[float] = []
+        self.losses: list[Tensor] = []
         self.label_tokens = 0
         self.last: dict[str, Tensor] = {}
 
@@ -94,7 +94,7 @@ class Trainer(Seq2SeqTrainer):
         self.last = dict(inputs)
         self.label_tokens += int((inputs["labels"] != IGNORED).sum())
         loss = super().training_step(model, inputs, *arguments, **options)
-        self.losses.append(loss.item())
+        self.losses.append(loss.detach())
         return loss
 
 
@@ -106,8 +106,8 @@ def main() -> None:
     trainer.train()
     recorder.finish(
         model,
-        lambda: float(trainer.compute_loss(model, dict(trainer.last))),
-        losses=trainer.losses,
+        lambda: float(trainer.compute_loss(model, trainer._prepare_inputs(dict(trainer.last)))),
+        losses=[loss.item() for loss in trainer.losses],
         label_tokens=trainer.label_tokens,
         precision=work.precision,
         versions={"transformers": version("transformers")},
