@@ -45,7 +45,8 @@ RECIPES: dict[str, Recipe] = {
         ),
     ),
     "eole": Recipe(
-        packages=("eole==0.6.4",), needs=("numpy", "pydantic", "pyonmttok", "pyyaml", "sacrebleu", "tokenizers")
+        packages=("eole==0.6.4",),
+        needs=("huggingface_hub", "numpy", "pydantic", "pyonmttok", "pyyaml", "sacrebleu", "safetensors", "tokenizers"),
     ),
     "transformers": Recipe(needs=("transformers==5.24.0", "accelerate==1.15.0")),
     "ctranslate2": Recipe(needs=("ctranslate2==4.8.5", "numpy")),

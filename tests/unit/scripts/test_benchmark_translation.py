@@ -48,6 +48,26 @@ def test_outputs_have_to_be_as_many_and_as_long_as_asked_for() -> None:
     assert wrong([[7, 3], [7, 8, 9, 9, 9]], 2, 4) == "outputs of 1 to 5 tokens instead of 3 and eos"
 
 
+def test_every_batch_is_searched_and_checked(benchmark: ModuleType, tmp_path: Path) -> None:
+    searching, training = importlib.import_module("peers.searching"), importlib.import_module("benchmark_training")
+    (tmp_path / "sources.jsonl").write_text("[[[7, 8], [9]], 4]\n[[[5, 6, 7]], 6]\n")
+    work = benchmark.work_of(tmp_path, benchmark.parse([]), training.Entry("ours fp32", "ours", "fp32"))
+    work = searching.SearchWork(**work, started=0.0, output=str(tmp_path / "found.json"))
+    asked = []
+
+    def translate(pairs: object, length: int) -> list[list[int]]:
+        asked.append((pairs.sources, length))  # type: ignore[attr-defined]
+        return [[7] * (length - 1)] * len(pairs.sources)  # type: ignore[attr-defined]
+
+    searching.measure(work, translate, precision="fp32", versions={})
+    assert asked == [([[7, 8], [9]], 4)] * 2 + [([[5, 6, 7]], 6)]
+    found = json.loads((tmp_path / "found.json").read_text())
+    assert (found["sentences"], found["tokens"]) == ([2, 1], [8, 6])
+    assert len(found["seconds"]) == 2
+    with pytest.raises(SystemExit, match="outputs of 2 to 2 tokens instead of 3 and eos"):
+        searching.measure(work, lambda pairs, length: [[7, 7]] * 2, precision="fp32", versions={})
+
+
 def test_the_work_is_that_of_the_adapters(benchmark: ModuleType, tmp_path: Path) -> None:
     searching, training = importlib.import_module("peers.searching"), importlib.import_module("benchmark_training")
     options = benchmark.parse(["--beam", "4", "--width", "24", "--threads", "1"])
