@@ -49,7 +49,7 @@ RECIPES: dict[str, Recipe] = {
         needs=("huggingface_hub", "numpy", "pydantic", "pyonmttok", "pyyaml", "sacrebleu", "safetensors", "tokenizers"),
     ),
     "transformers": Recipe(needs=("transformers==5.24.0", "accelerate==1.15.0")),
-    "ctranslate2": Recipe(needs=("ctranslate2==4.8.5", "numpy")),
+    "ctranslate2": Recipe(needs=("ctranslate2==4.8.5", "numpy", "sentencepiece")),
     "joeynmt": Recipe(
         packages=("joeynmt==2.3.0",),
         needs=(
