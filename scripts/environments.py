@@ -53,8 +53,8 @@ RECIPES: dict[str, Recipe] = {
     "joeynmt": Recipe(
         packages=("joeynmt==2.3.0",),
         needs=(
-            *("datasets", "importlib_metadata", "matplotlib", "numpy", "packaging", "pandas", "pyyaml", "sacrebleu"),
-            *("sacremoses", "sentencepiece", "setuptools", "subword-nmt", "tensorboard"),
+            *("importlib_metadata", "matplotlib", "numpy", "packaging", "pyyaml", "sacrebleu", "sentencepiece"),
+            *("subword-nmt", "tensorboard"),
         ),
     ),
 }
