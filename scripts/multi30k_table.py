@@ -40,7 +40,7 @@ SETTINGS: dict[str, list[str]] = {
     "lstm": ["optimizer.lr=4e-3"],
     "gru": ["optimizer.lr=4e-3"],
     "rnn": ["optimizer.lr=2e-3"],
-    "conv": ["optimizer.lr=2e-3", "model.encoder.dropout=0.2", "model.decoder.dropout=0.2"],
+    "conv": ["optimizer.lr=4e-3", "model.encoder.dropout=0.2", "model.decoder.dropout=0.2"],
     "decoder_only": ["optimizer.lr=5e-3", "~model.encoder"],  # the experiment's dropout of an encoder, not there
     "transformer_lstm": ["optimizer.lr=2e-3"],
 }

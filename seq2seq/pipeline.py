@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
@@ -19,21 +19,23 @@ from seq2seq.data.batch import Batch
 from seq2seq.data.corpus import ListSource, Source, Split
 from seq2seq.data.encoded import EncodedCorpus, encode_source
 from seq2seq.data.loader import Loader
-from seq2seq.errors import CheckpointError, ConfigError, Problem, UserError
+from seq2seq.errors import CheckpointError, ConfigError, DataError, Problem, UserError
 from seq2seq.models.base import Model
 from seq2seq.search.base import Search
 from seq2seq.search.beam import Beam
 from seq2seq.search.translator import Translator
 from seq2seq.text.pair import TokenizerPair, load_pair, train_pair
 from seq2seq.text.vocab import Vocab
-from seq2seq.training.checkpoint import Checkpoint, CheckpointStore, load_weights
+from seq2seq.training.checkpoint import Checkpoint, CheckpointStore, load_training, load_weights, open_checkpoint
 from seq2seq.training.console import IN_FILE_ONLY, ConsoleReporter, progress_bar, setup_logging
 from seq2seq.training.evaluator import Validator
 from seq2seq.training.generators import seed_generators
 from seq2seq.training.options import TrainerOptions
+from seq2seq.training.parallel import ALONE, Parallel, contact
 from seq2seq.training.precision import Precision, autocast, resolve_device, resolve_precision
-from seq2seq.training.reporters import JsonLines, Reporter, TensorBoard
+from seq2seq.training.reporters import JsonLines, TensorBoard
 from seq2seq.training.run_dir import RunDir, flatten
+from seq2seq.training.strategies import Strategy, make_strategy
 from seq2seq.training.trainer import Trainer
 
 log = logging.getLogger(__name__)
@@ -90,8 +92,9 @@ def _without_a_source(config: RunConfig) -> Iterator[Problem]:
         yield Problem("trainer.metric", f"text without a source has no {metric}: set loss")
 
 
-def train(config: RunConfig, path: Path, command: Sequence[str]) -> None:
-    """Starts or continues the run in `path`."""
+def train(config: RunConfig, path: Path, command: Sequence[str], parallel: Parallel = ALONE) -> None:
+    """Starts or continues the run in `path`; of several ranks all call this, and the first one writes."""
+    parallel.check_devices(config.trainer.devices, config.trainer.device)
     check(config)
     run = RunDir(path)
     corpus = config.data()
@@ -100,12 +103,14 @@ def train(config: RunConfig, path: Path, command: Sequence[str]) -> None:
         raise ConfigError(Problem("data.train", "is missing; it has to be given"))
     if config.trainer.num_threads is not None:
         torch.set_num_threads(config.trainer.num_threads)
-    with run.locked():
-        run.open_for_training(stored_form(config))
-        setup_logging(run.log)
-        run.record_start(command)
+    with run.locked() if parallel.first else nullcontext():
+        if parallel.first:
+            run.open_for_training(stored_form(config))
+            setup_logging(run.log)
+            run.record_start(command)
         try:
-            _prepare_and_train(config, run, splits["train"], splits["validation"])
+            with contact():
+                _prepare_and_train(config, run, splits["train"], splits["validation"], parallel)
         except Exception as error:  # the command tells it on the screen
             log.error("%s", error, exc_info=not isinstance(error, UserError), extra=IN_FILE_ONLY)
             raise
@@ -115,26 +120,21 @@ def train(config: RunConfig, path: Path, command: Sequence[str]) -> None:
         log.info("  seq2seq-translate run=%s input=FILE output=FILE", path)
 
 
-def _prepare_and_train(config: RunConfig, run: RunDir, train_source: Source, validation: Source | None) -> None:
-    tokenizers = _tokenizers(config, run, train_source)
+def _prepare_and_train(
+    config: RunConfig, run: RunDir, train_source: Source, validation: Source | None, parallel: Parallel
+) -> None:
+    tokenizers = _tokenizers(config, run, train_source, parallel)
     encoded = _encode(train_source, tokenizers, "encoding the training data", config.trainer.max_length)
     with ExitStack() as stack:
-        trainer = make_trainer(config, run.checkpoints, tokenizers, encoded, validation)
-        console = ConsoleReporter(total_steps=_total_steps(config.trainer, trainer.loader))
-        stack.enter_context(closing(console))
+        trainer = make_trainer(config, run.checkpoints, tokenizers, encoded, validation, parallel)
+        _check_same_data(trainer)
         _announce(config, encoded, trainer)
         _resume(trainer)
         if trainer.done:
             log.info("already done: %s is reached; a larger one continues this run", trainer.reached_limit)
         else:
-            kept: list[Reporter] = [
-                JsonLines(run.metrics, resume_step=trainer.progress.step),
-                TensorBoard(run.tensorboard, resume_step=trainer.progress.step),
-            ]
-            for reporter in kept:
-                stack.enter_context(closing(reporter))
-            trainer.reporters = [console, *kept]
-            trainer.on_step = console.progress
+            if parallel.first:
+                _report_to_files_and_screen(config, run, trainer, stack)
             trainer.train()
             _finish(config, trainer)
     best = trainer.checkpoints.best(1)
@@ -145,29 +145,65 @@ def _prepare_and_train(config: RunConfig, run: RunDir, train_source: Source, val
     log.info("%s", told)
 
 
+def _report_to_files_and_screen(config: RunConfig, run: RunDir, trainer: Trainer, stack: ExitStack) -> None:
+    console = ConsoleReporter(total_steps=_total_steps(config.trainer, trainer.loader))
+    step = trainer.progress.step
+    trainer.reporters = [
+        console,
+        JsonLines(run.metrics, resume_step=step),
+        TensorBoard(run.tensorboard, resume_step=step),
+    ]
+    for reporter in trainer.reporters:
+        stack.enter_context(closing(reporter))
+    trainer.on_step = console.progress
+
+
+def _check_same_data(trainer: Trainer) -> None:
+    """Raises DataError where not all ranks have read the same."""
+    states = trainer.parallel.gather(trainer.loader.state_dict())
+    differing = [rank for rank, state in enumerate(states) if state != states[0]]
+    if differing:
+        raise DataError(f"rank {differing[0]} has read other training data than rank 0: is one's copy out of date?")
+
+
 def make_trainer(
-    config: RunConfig, checkpoints: Path, tokenizers: TokenizerPair, encoded: EncodedCorpus, validation: Source | None
+    config: RunConfig,
+    checkpoints: Path,
+    tokenizers: TokenizerPair,
+    encoded: EncodedCorpus,
+    validation: Source | None,
+    parallel: Parallel = ALONE,
 ) -> Trainer:
     """At its first step, and without reporters."""
     options = config.trainer
     device = resolve_device(options.device)
     precision = partial(autocast, device, resolve_precision(options.precision, device))
-    loader = Loader(encoded, max_tokens=options.max_tokens, seed=options.seed)
+    loader = Loader(
+        encoded,
+        max_tokens=options.max_tokens,
+        seed=options.seed,
+        rank=parallel.rank,
+        world_size=parallel.world_size,
+    )
     seed_generators(options.seed)
-    model = config.model(*tokenizers.vocabs).to(device)
+    model = config.model(*tokenizers.vocabs)
+    strategy = make_strategy(options.strategy, model, parallel, device)
+    if not parallel.first:
+        seed_generators(options.seed, parallel.rank)
     return Trainer(
         model=model,
         loss=config.loss(),
         optimizer=config.optimizer(model.named_parameters()),
         schedule=config.schedule(_total_steps(options, loader)),
         loader=loader,
-        validator=_validator(config, validation, model, tokenizers, device, precision),
+        validator=_validator(config, validation, model, tokenizers, device, precision, strategy),
         checkpoints=_store(checkpoints, options, has_source=tokenizers.source is not None),
         reporters=[],
         options=options,
         device=device,
         autocast=precision,
         describe=partial(_describe, tokenizers),
+        strategy=strategy,
     )
 
 
@@ -185,10 +221,15 @@ def _store(folder: Path, options: TrainerOptions, has_source: bool) -> Checkpoin
 
 
 def _resume(trainer: Trainer) -> None:
-    newest = trainer.checkpoints.newest(log.warning)
-    if newest is not None:
+    """From the newest checkpoint that is whole. The first rank looks for it, since broken ones are put aside."""
+    newest = trainer.checkpoints.newest(log.warning) if trainer.parallel.first else None
+    folder = trainer.parallel.share(newest[0].folder if newest else None)
+    if folder is not None:
+        if newest is None:
+            checkpoint = open_checkpoint(folder)
+            newest = checkpoint, load_training(checkpoint)
         checkpoint, state = newest
-        load_weights(trainer.model, checkpoint)
+        load_weights(trainer.model, checkpoint, strategy=trainer.strategy)
         try:
             trainer.load_state_dict(state)
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
@@ -211,7 +252,7 @@ def _finish(config: RunConfig, trainer: Trainer) -> None:
 
 
 def _announce(config: RunConfig, encoded: EncodedCorpus, trainer: Trainer) -> None:
-    options = config.trainer
+    options, parallel = config.trainer, trainer.parallel
     number = sum(parameter.numel() for parameter in trainer.model.parameters())
     used = resolve_precision(options.precision, trainer.device)
     left_out = {
@@ -224,15 +265,25 @@ def _announce(config: RunConfig, encoded: EncodedCorpus, trainer: Trainer) -> No
     log.info("data: %s %s%s", f"{len(encoded):,}", unit, f" ({told})" if told else "")
     log.info("model: %s, %s parameters, %s on %s", config.model.name, f"{number:,}", used, trainer.device)
     log.info("batches: %s in an epoch, of at most %s tokens", in_epoch, f"{options.max_tokens:,}")
+    if not parallel.alone:
+        log.info("%d ranks (%s): an update takes a batch of each", parallel.world_size, options.strategy)
+    elif options.strategy != "ddp":
+        log.warning("trainer.strategy=%s has no effect on one process", options.strategy)
     if trainer.validator is None:
         told = "no validation data: no scores, no best checkpoint"
         log.warning("%s%s", told, ", and trainer.patience has no effect" if options.patience else "")
 
 
-def _tokenizers(config: RunConfig, run: RunDir, source: Source) -> TokenizerPair:
-    """Those of the run, trained on the training data where there are none yet."""
-    if run.tokenizer.is_dir():
-        return load_pair(config.tokenizer.component, run.tokenizer, config.has_source)
+def _tokenizers(config: RunConfig, run: RunDir, source: Source, parallel: Parallel) -> TokenizerPair:
+    """Those of the run, trained on the training data by the first rank where there are none yet."""
+    made = None
+    if parallel.first and not run.tokenizer.is_dir():
+        made = _train_tokenizers(config, run, source)
+    parallel.wait()
+    return made or load_pair(config.tokenizer.component, run.tokenizer, config.has_source)
+
+
+def _train_tokenizers(config: RunConfig, run: RunDir, source: Source) -> TokenizerPair:
     log.info("training the tokenizer (%s)", config.tokenizer.name)
 
     def sources() -> Iterator[str]:
@@ -259,6 +310,7 @@ def _validator(
     tokenizers: TokenizerPair,
     device: torch.device,
     precision: Callable[[], Any],
+    strategy: Strategy,
 ) -> Validator | None:
     if source is None:
         return None
@@ -277,6 +329,7 @@ def _validator(
         max_tokens=options.max_tokens,
         device=device,
         autocast=precision,
+        strategy=strategy,
     )
 
 

@@ -99,7 +99,7 @@ def _compose_and_run(command: str, config_name: str, job: Job) -> int:
     from omegaconf.errors import OmegaConfBaseException
     from yaml import YAMLError
 
-    typed = [Path(sys.argv[0]).name, *sys.argv[1:]]
+    typed = [command, *sys.argv[1:]]
     flags, overrides, extra_folder = _arguments(sys.argv[1:])
     folders = [config_folder(), *([extra_folder] if extra_folder else [])]
     known = groups(folders)

@@ -28,6 +28,7 @@ keys that are often set
                            (.gz too)
   trainer.max_steps=N      trainer.max_tokens=N    trainer.validate_every=N
   optimizer.lr=X           trainer.precision=bf16  trainer.device=cpu
+  trainer.devices=N        N processes on this machine, a GPU each
 
   seq2seq-train --cfg job                  every key with its value
   seq2seq-train --config-dir DIR ...       your own YAML files beside ours

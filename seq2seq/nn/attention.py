@@ -12,9 +12,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from seq2seq.nn.dropout import dropout
 from seq2seq.nn.linear import Linear
 from seq2seq.nn.normalization import RMSNorm
-from seq2seq.nn.positions import rotate
+from seq2seq.nn.positions import attention_dtype, rotate
 from seq2seq.nn.recording import SelfReader, SourceReader, mean_weights
 
 
@@ -55,23 +56,55 @@ def join_heads(heads: Tensor) -> Tensor:
 
 
 def attend(
-    query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, dropout: float = 0.0, causal: bool = False
+    query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, probability: float = 0.0, causal: bool = False
 ) -> Tensor:
     """softmax(query key^T / sqrt(K) + bias) value: query (N,H,T,K), key and value (N,G,S,K) -> (N,H,T,K).
 
     mask: (N,1,1,S), True where a key may be seen, or a bias (1 or N,H,T,S), which holds -inf where it may not.
+    probability: of dropout on the weights.
     """
     group = query.size(1) // key.size(1)
+    if _in_plain_steps(query, probability):
+        key, value = (heads.repeat_interleave(group, dim=1) if group > 1 else heads for heads in (key, value))
+        return attend_in_plain_steps(query, key, value, mask, probability, causal)
     if group == 1:
-        return F.scaled_dot_product_attention(query, key, value, mask, dropout, is_causal=causal)
+        return F.scaled_dot_product_attention(query, key, value, mask, probability, is_causal=causal)
     if causal or (mask is not None and mask.size(2) > 1):
         key, value = (heads.repeat_interleave(group, dim=1) for heads in (key, value))
-        return F.scaled_dot_product_attention(query, key, value, mask, dropout, is_causal=causal)
+        return F.scaled_dot_product_attention(query, key, value, mask, probability, is_causal=causal)
     # What all queries see alike: those of a group are queries to the one copy of its keys.
     if mask is not None and mask.size(1) > 1:
         mask = mask.view(mask.size(0), key.size(1), group, mask.size(3))  # (N,H,1,S) -> (N,G,H/G,S)
     together = query.reshape(query.size(0), key.size(1), -1, query.size(3))  # (N,H,T,K) -> (N,G,H/G*T,K)
-    return F.scaled_dot_product_attention(together, key, value, mask, dropout).reshape(query.shape)
+    return F.scaled_dot_product_attention(together, key, value, mask, probability).reshape(query.shape)
+
+
+def _in_plain_steps(query: Tensor, probability: float) -> bool:
+    """Whether products and softmax one after the other are faster than torch's fused attention.
+
+    So they are in the training of sentences on a CPU: in bf16 by four times, since the gradient of its fused kernel is
+    slow there, and with dropout, which it has no fused kernel for.
+    """
+    if query.device.type != "cpu" or torch.compiler.is_compiling():
+        return False
+    return probability > 0 or (query.requires_grad and attention_dtype(query) == torch.bfloat16)
+
+
+def attend_in_plain_steps(
+    query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, probability: float, causal: bool
+) -> Tensor:
+    """As `attend`, with as many heads of keys and values as of queries."""
+    (rows, num_heads, length, head_dim), num_keys = query.shape, key.size(2)
+    bias = query.new_zeros(1, 1, 1, dtype=attention_dtype(query))
+    if causal:
+        bias = torch.full_like(bias, float("-inf")).expand(1, length, num_keys).triu(1)
+    elif mask is not None:
+        if mask.dtype == torch.bool:
+            mask = bias.masked_fill(~mask, float("-inf"))
+        bias = mask.expand(rows, num_heads, -1, -1).flatten(0, 1)  # (N,H,1 or T,S) -> (N*H,1 or T,S)
+    scores = torch.baddbmm(bias, query.flatten(0, 1), key.flatten(0, 1).transpose(1, 2), alpha=head_dim**-0.5)
+    weights = dropout(scores.softmax(dim=2), probability)  # (N*H,T,S)
+    return torch.bmm(weights, value.flatten(0, 1)).view(query.shape)
 
 
 def attend_in_turn(

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 
 from seq2seq.nn.attention import attendable
+from seq2seq.nn.dropout import Dropout
 from seq2seq.nn.recording import SourceReader, mean_weights
 
 # The standard deviation of the embeddings at the start (Gehring et al., 2017, section 3.5), and so of all vectors
@@ -51,7 +52,7 @@ class GatedConvolution(nn.Module):
     def __init__(self, channels: int, kernel_size: int, dropout: float = 0.0, weight_norm: bool = False) -> None:
         super().__init__()
         self.kernel_size = kernel_size
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.convolution = started(nn.Conv1d(channels, 2 * channels, kernel_size), 4.0, weight_norm)
 
     def forward(self, x: Tensor, past: Tensor | None = None) -> Tensor:

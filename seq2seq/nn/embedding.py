@@ -1,10 +1,11 @@
 """Tokens to vectors."""
 
+import torch
 from torch import Tensor, nn
 
 
 class TokenEmbedding(nn.Embedding):
-    """tokens (...) -> (..., D), times `scale`.
+    """tokens (...) -> (..., D), times `scale`; under autocast in its dtype, and so all that layers add to them.
 
     Weights start at normal(0, D^-0.5), so that they also serve as the weights of a head; the pad row is zero and gets
     no gradient from here.
@@ -20,4 +21,6 @@ class TokenEmbedding(nn.Embedding):
 
     def forward(self, tokens: Tensor) -> Tensor:
         vectors = super().forward(tokens)
-        return vectors if self.scale == 1.0 else vectors * self.scale
+        vectors = vectors if self.scale == 1.0 else vectors * self.scale
+        device = vectors.device.type
+        return vectors.to(torch.get_autocast_dtype(device)) if torch.is_autocast_enabled(device) else vectors

@@ -21,5 +21,12 @@ class RMSNorm(nn.RMSNorm):
         return F.rms_norm(x.float(), self.normalized_shape, self.weight.float(), self.eps).to(x.dtype)
 
 
+class LayerNorm(nn.LayerNorm):
+    """nn.LayerNorm, whose output has the input's dtype under autocast, too."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x).to(x.dtype)
+
+
 def make_norm(kind: NormType, dim: int) -> nn.Module:
-    return RMSNorm(dim) if kind == "rms" else nn.LayerNorm(dim)
+    return RMSNorm(dim) if kind == "rms" else LayerNorm(dim)

@@ -85,7 +85,7 @@ class LearnedPositions(nn.Embedding):
 
     def forward(self, x: Tensor, start: int = 0, padding: Tensor | None = None) -> Tensor:
         """x (N,T,D), whose first column stands at position `start` - `padding` (N,) -> x plus positions (N,T,D)."""
-        return x + super().forward(columns(x, start, padding).clamp(max=self.num_embeddings - 1))
+        return x + super().forward(columns(x, start, padding).clamp(max=self.num_embeddings - 1)).to(x.dtype)
 
 
 class NoPositions(nn.Module):

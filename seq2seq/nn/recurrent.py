@@ -11,6 +11,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from seq2seq.nn.dropout import Dropout
+
 Cell = Literal["tanh", "relu", "lstm", "gru"]
 Direction = Literal["forward", "backward", "both"]
 
@@ -102,7 +104,7 @@ class RecurrentStack(nn.Module):
         self.num_states = num_states(cell)
         self.hidden_dim = hidden_dim
         self.residual = residual
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.layers = nn.ModuleList(
             recurrence(cell, hidden_dim if i else input_dim, hidden_dim, 1 if residual else num_layers, dropout)
             for i in range(num_layers if residual else 1)

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from seq2seq.nn.attention import CrossAttention, SelfAttention
+from seq2seq.nn.dropout import Dropout
 from seq2seq.nn.linear import Linear
 from seq2seq.nn.normalization import NormType, make_norm
 
@@ -71,7 +72,7 @@ class FeedForward(nn.Module):
         self.inner = Linear(options.d_model, 2 * options.d_ff if self.gated else options.d_ff)
         self.outer = Linear(options.d_ff, options.d_model)
         self.activation = ACTIVATIONS[options.activation]
-        self.dropout = nn.Dropout(options.activation_dropout)
+        self.dropout = Dropout(options.activation_dropout)
 
     def forward(self, x: Tensor) -> Tensor:
         inner = self.inner(x)
@@ -91,7 +92,7 @@ class Residual(nn.Module):
         super().__init__()
         self.pre = options.norm == "pre"
         self.norm = make_norm(options.norm_type, options.d_model)
-        self.dropout = nn.Dropout(options.dropout)
+        self.dropout = Dropout(options.dropout)
 
     def forward(self, x: Tensor, sublayer: Callable[[Tensor], Tensor]) -> Tensor:
         total: Tensor = x + self.dropout(sublayer(self.norm(x) if self.pre else x))

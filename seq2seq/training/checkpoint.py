@@ -30,6 +30,7 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 
 from seq2seq.errors import CheckpointError, suggest
+from seq2seq.training.strategies import ONE_PROCESS, Strategy
 
 log = logging.getLogger(__name__)
 
@@ -92,7 +93,7 @@ def open_checkpoint(folder: Path) -> Checkpoint:
     return checkpoint
 
 
-def load_weights(model: nn.Module, *checkpoints: Checkpoint) -> None:
+def load_weights(model: nn.Module, *checkpoints: Checkpoint, strategy: Strategy = ONE_PROCESS) -> None:
     """Fills the model with the weights of a checkpoint, or with the mean of several. Raises CheckpointError."""
     total: dict[str, Tensor] = {}
     for checkpoint in checkpoints:
@@ -103,7 +104,7 @@ def load_weights(model: nn.Module, *checkpoints: Checkpoint) -> None:
             total[name] = total[name] + share if name in total else share
     with torch.no_grad():
         for name, tensor in _unique_tensors(model).items():
-            tensor.copy_(total[name])
+            tensor.copy_(strategy.part(total[name], tensor))
 
 
 def load_training(checkpoint: Checkpoint) -> dict[str, Any]:
@@ -161,14 +162,22 @@ class CheckpointStore:
         metrics: Mapping[str, float],
         *,
         stopgap: bool = False,
+        strategy: Strategy = ONE_PROCESS,
     ) -> None:
         """Writes beside its place, syncs, renames; then points `last` and `best`, and removes what is not kept.
 
-        Raises CheckpointError where the disk does not take it; the earlier ones are whole then.
+        Called by all ranks; the first writes. Raises CheckpointError where the disk does not take it; the earlier ones
+        are whole then.
         """
+        tensors: dict[str, Tensor] = {}
+        for name, tensor in _unique_tensors(model).items():
+            whole = strategy.whole(tensor)
+            if strategy.parallel.first:
+                tensors[name] = whole.cpu().contiguous()
+        if not strategy.parallel.first:
+            return
         buffer = io.BytesIO()
         torch.save(dict(training), buffer)
-        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in _unique_tensors(model).items()}
         contents = {WEIGHTS: save_tensors(tensors), TRAINING: buffer.getvalue()}
         files = {n: {"size": len(c), "sha256": hashlib.sha256(c).hexdigest()} for n, c in contents.items()}
         meta = {"format": FORMAT, "step": step, "metrics": dict(metrics), "stopgap": stopgap, "files": files}

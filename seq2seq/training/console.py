@@ -40,11 +40,12 @@ class Screen:
     def __init__(self, console: Console | None = None) -> None:
         self.console = console or Console(stderr=True)
         self.progress: Progress | None = None
+        self.silent = False
 
     @property
     def has_bars(self) -> bool:
         """A terminal that can move its cursor. rich alone would say so of a file too, where FORCE_COLOR is set."""
-        return self.console.is_interactive and self.console.file.isatty()
+        return not self.silent and self.console.is_interactive and self.console.file.isatty()
 
     def print(self, text: str, style: str = "") -> None:
         """A line above the bars, wrapped between words on a terminal; an indented line, for example a command, is not
@@ -126,6 +127,14 @@ def setup_logging(log_file: Path | None, screen: Screen = SCREEN) -> None:
     logger.addHandler(_ScreenHandler(screen))
     if log_file is not None:
         logger.addHandler(_LogFileHandler(log_file))
+
+
+def silence(screen: Screen = SCREEN) -> None:
+    """For a process that leaves it to another one to tell what happens."""
+    screen.silent = True
+    logger = logging.getLogger("seq2seq")
+    logger.addHandler(logging.NullHandler())
+    logger.propagate = False
 
 
 class ConsoleReporter(Reporter):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from itertools import islice
 
 import torch
 
@@ -16,6 +17,8 @@ from seq2seq.models.base import Model
 from seq2seq.search.alignment import AttentionMap, attention_maps
 from seq2seq.search.translator import Interrupted, Translation, Translator, evaluating
 from seq2seq.training.loss import CrossEntropy
+from seq2seq.training.parallel import ALONE, Parallel
+from seq2seq.training.strategies import ONE_PROCESS, Strategy
 
 
 def mean_loss(
@@ -26,21 +29,29 @@ def mean_loss(
     device: torch.device,
     autocast: Callable[[], AbstractContextManager[object]],
     should_stop: Callable[[], bool] = lambda: False,
+    parallel: Parallel = ALONE,
 ) -> float:
-    """Cross-entropy in nats per label token, eos included, without label smoothing. Raises Interrupted."""
+    """Cross-entropy in nats per label token, eos included, without label smoothing. The ranks take turns with the
+    batches. Raises Interrupted, on all ranks.
+    """
     loss = CrossEntropy()
     total = torch.zeros((), device=device)
     num_tokens = 0
+    stopped = False
     with evaluating(model), torch.inference_mode():
-        for batch in ordered_batches(corpus, max_tokens):
-            if should_stop():
-                raise Interrupted
+        for batch in islice(ordered_batches(corpus, max_tokens), parallel.rank, None, parallel.world_size):
+            stopped = should_stop()
+            if stopped:
+                break
             moved = batch.to(device)
             with autocast():
                 loss_sum, _ = loss(model.features(moved), model.head, moved.labels)
             total += loss_sum
             num_tokens += batch.num_tokens
-    return total.item() / num_tokens
+    found = parallel.gather((stopped, total.item(), num_tokens))
+    if any(stopped for stopped, _, _ in found):
+        raise Interrupted
+    return sum(part for _, part, _ in found) / sum(count for _, _, count in found)
 
 
 @dataclass(frozen=True)
@@ -58,9 +69,17 @@ class Validator:
     max_tokens: int
     device: torch.device
     autocast: Callable[[], AbstractContextManager[object]]
+    strategy: Strategy = ONE_PROCESS
 
     def __call__(self, should_stop: Callable[[], bool]) -> tuple[dict[str, float], list[Translation]]:
-        """The metrics by name, and the translations. Raises Interrupted where should_stop becomes true."""
+        """The metrics by name, and the translations. Called by all ranks, each of which does a share.
+
+        Raises Interrupted, on all ranks, where should_stop becomes true on one.
+        """
+        with self.strategy.whole_model():
+            return self._measured(should_stop)
+
+    def _measured(self, should_stop: Callable[[], bool]) -> tuple[dict[str, float], list[Translation]]:
         loss = mean_loss(
             self.model,
             self.corpus,
@@ -68,9 +87,9 @@ class Validator:
             device=self.device,
             autocast=self.autocast,
             should_stop=should_stop,
+            parallel=self.strategy.parallel,
         )
-        found = self.translator.translate([example.source for example in self.examples], should_stop=should_stop)
-        best = [translations[0] for translations in found]
+        best = self._translated(should_stop)
         metrics = {"loss": loss, "perplexity": float(torch.tensor(loss, dtype=torch.float64).exp())}
         if self.corpus.sources is None:
             return metrics, best
@@ -83,7 +102,24 @@ class Validator:
         )
         return metrics | {k: s.score for k, s in scores.items()}, best
 
+    def _translated(self, should_stop: Callable[[], bool]) -> list[Translation]:
+        """The best translation of each example; each rank translates as many of them, one after the other."""
+        parallel = self.strategy.parallel
+        start, end = (len(self.examples) * rank // parallel.world_size for rank in (parallel.rank, parallel.rank + 1))
+        own = [example.source for example in self.examples[start:end]]
+        share: list[Translation] | None = None
+        try:
+            translated = self.translator.translate(own, first_line=start + 1, should_stop=should_stop)
+            share = [translations[0] for translations in translated]
+        except Interrupted:
+            pass  # told when all ranks have come to the end
+        shares = parallel.gather(share)
+        if None in shares:
+            raise Interrupted
+        return [translation for share in shares for translation in share or ()]
+
     def attention_maps(self, translations: Sequence[Translation]) -> list[AttentionMap]:
         """Of the translations of the first examples; none where the model has no attention to the source."""
         lines = [example.source for example in self.examples[: len(translations)]]
-        return attention_maps(self.translator, lines, translations) or []
+        with self.strategy.whole_model():
+            return attention_maps(self.translator, lines, translations) or []

@@ -8,7 +8,10 @@ import numpy as np
 import torch
 
 
-def seed_generators(seed: int) -> None:
+def seed_generators(seed: int, rank: int = 0) -> None:
+    """Each rank draws its own numbers."""
+    if rank:
+        seed = int(np.random.SeedSequence([seed, rank]).generate_state(1, np.uint64)[0])
     torch.manual_seed(seed)
     random.seed(seed)
     np.random.seed(seed % 2**32)

@@ -7,6 +7,7 @@ from annotated_types import Ge, Lt
 
 from seq2seq.registry import NonNegativeFloat, NonNegativeInt, PositiveInt
 from seq2seq.training.precision import Precision
+from seq2seq.training.strategies import StrategyName
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,7 +18,7 @@ class TrainerOptions:
         max_steps: stop after so many updates; null = no limit
         max_epochs: stop after so many passes over the training data; null = no limit
         max_tokens: size of a micro-batch: examples x longest side, padding counted
-        accumulate: micro-batches in one update
+        accumulate: micro-batches in one update, of each process
         max_length: training pairs with more tokens on a side are left out, and counted
         clip_norm: largest norm of the gradient of one update; 0 = not clipped
         validate_every: steps between two validations
@@ -34,6 +35,8 @@ class TrainerOptions:
         samples: validation translations shown in TensorBoard, with their attention
         precision: fp32, bf16, or auto = bf16 where the device is faster in it
         device: auto = a GPU where there is one; or cpu, cuda, cuda:1, ...
+        devices: processes that train together on this machine, each on a device of its own; null = one, or torchrun's
+        strategy: of several processes each has the whole model (ddp), or a part of it where it is too large (fsdp)
         num_threads: CPU threads; null = one for each core
         seed: of the initial weights, dropout and the order of the data
     """
@@ -58,6 +61,8 @@ class TrainerOptions:
     samples: NonNegativeInt = 5
     precision: Precision = "auto"
     device: str = "auto"
+    devices: PositiveInt | None = None
+    strategy: StrategyName = "ddp"
     num_threads: PositiveInt | None = None
     seed: Annotated[int, Ge(0), Lt(2**63)] = 1
 

@@ -25,10 +25,12 @@ from seq2seq.errors import CheckpointError, ConfigError, Problem
 from seq2seq.training.checkpoint import write_replaced
 
 GROWING = ("trainer.max_steps", "trainer.max_epochs", "trainer.patience")  # limits, which a later start may raise
-FREE = (  # what may change for a later start; another device or number of threads rounds differently
+FREE = (  # what may change for a later start; another device, number of them or number of threads rounds differently
     "trainer.log_every",
     "trainer.save_every",
     "trainer.device",
+    "trainer.devices",
+    "trainer.strategy",
     "trainer.num_threads",
     "trainer.keep_last",
     "trainer.keep_best",

@@ -25,6 +25,7 @@ from seq2seq.training.options import TrainerOptions
 from seq2seq.training.reporters import Reporter
 from seq2seq.training.schedules import Schedule
 from seq2seq.training.step import StepResult, update
+from seq2seq.training.strategies import ONE_PROCESS, Strategy
 
 UNREAD = 100  # steps whose batches may be kept until somebody looks at their loss
 
@@ -52,7 +53,8 @@ class Progress:
 class Trainer:
     """Trains a model until a limit, a signal, or no more gain.
 
-    describe: a batch as a few lines of text, for the message about a loss that is not finite.
+    describe: a batch as a few lines of text, for the message about a loss that is not finite.  strategy: of several
+    ranks all run this loop in step; the first alone reports and writes checkpoints.
     """
 
     model: Model
@@ -67,10 +69,12 @@ class Trainer:
     device: torch.device
     autocast: Callable[[], AbstractContextManager[object]]
     describe: Callable[[Batch], str]
+    strategy: Strategy = ONE_PROCESS
     on_step: Callable[[int, Mapping[str, float]], None] = lambda step, values: None
     progress: Progress = field(default_factory=Progress)
 
     def __post_init__(self) -> None:
+        self.parallel = self.strategy.parallel
         self.base_lr = float(self.optimizer.defaults["lr"])
         self.unread: list[tuple[StepResult, Sequence[Batch]]] = []  # the steps that _read_results has not seen yet
         self.timed_tokens = 0  # since timed_from
@@ -80,7 +84,8 @@ class Trainer:
 
     def train(self) -> Progress:
         """Raises Stopped after a signal, Diverged at a loss that is not finite; both leave good checkpoints behind."""
-        with Interrupts() as interrupts:
+        with Interrupts(shared=not self.parallel.alone, quiet=not self.parallel.first) as interrupts:
+            self.parallel.interrupts = interrupts
             self.timed_from = self.clock = time.monotonic()
             self.model.train()
             self._validate_and_save(interrupts)  # at resume, where a signal came before or in this step's validation
@@ -131,9 +136,16 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = self.base_lr * self.schedule.factor(self.progress.step + 1)
         moved = [batch.to(self.device) for batch in micro_batches]
-        clip_norm = self.options.clip_norm
         try:
-            result = update(self.model, self.loss, self.optimizer, moved, clip_norm=clip_norm, autocast=self.autocast)
+            result = update(
+                self.model,
+                self.loss,
+                self.optimizer,
+                moved,
+                clip_norm=self.options.clip_norm,
+                autocast=self.autocast,
+                strategy=self.strategy,
+            )
         except torch.OutOfMemoryError as error:
             raise ConfigError(f"out of memory: lower trainer.max_tokens (now {self.options.max_tokens})") from error
         self.progress.step += 1
@@ -162,11 +174,18 @@ class Trainer:
         for step, (result, micro_batches) in enumerate(unread, progress.step - len(unread) + 1):
             loss, norm = result.loss.item(), result.gradient_norm.item()
             if not (math.isfinite(loss) and math.isfinite(norm)):
-                examples = "\n".join(self.describe(batch) for batch in micro_batches)
+                examples = self._broken_examples(result, micro_batches)
                 raise self._diverged("gradient" if math.isfinite(loss) else "loss", step, examples)
             progress.loss_sum += loss
             progress.num_tokens += result.num_tokens
             progress.gradient_norm = norm
+
+    def _broken_examples(self, result: StepResult, micro_batches: Sequence[Batch]) -> str:
+        """Of the ranks whose own loss is not finite; of all where only the gradient is not."""
+        blameless = math.isfinite(result.own_loss.item()) and not math.isfinite(result.loss.item())
+        own = [] if blameless else [self.describe(batch) for batch in micro_batches]
+        told = [text for of_rank in self.parallel.gather(own) for text in of_rank]
+        return "\n".join(told[: len(micro_batches)])
 
     def _diverged(self, what: str, step: int, examples: str = "") -> Diverged:
         last = self.checkpoints.last(1)
@@ -204,8 +223,9 @@ class Trainer:
             return False
         self._report()
         try:
-            metrics, translations = self.validator(lambda: bool(interrupts))
+            metrics, translations = self.validator(lambda: interrupts.pending is not None or bool(interrupts))
         except Interrupted:
+            self.parallel.wait()  # and agree on the signal
             return False
         if not math.isfinite(metrics["loss"]):
             raise self._diverged("validation loss", progress.step)
@@ -237,11 +257,13 @@ class Trainer:
             return
         self._read_results()
         for name, weight in self.model.named_parameters():
-            if not weight.isfinite().all():
+            if not self.strategy.whole(weight.detach().isfinite().all()):
                 raise self._diverged(f"weight {name}", progress.step)
         metrics = progress.metrics if progress.validated_step == progress.step else {}
         self._seconds()
-        self.checkpoints.save(progress.step, self.model, self.state_dict(), metrics, stopgap=stopgap)
+        training = self.state_dict()
+        self.checkpoints.save(progress.step, self.model, training, metrics, stopgap=stopgap, strategy=self.strategy)
+        self.parallel.wait()  # until it is there
         self.saved_step = progress.step
 
     def _stop(self, interrupts: Interrupts) -> None:
@@ -256,17 +278,24 @@ class Trainer:
         return self.progress.seconds
 
     def state_dict(self) -> dict[str, Any]:
-        """All that the next step depends on, but for the weights; tensors and plain values only."""
+        """All that the next step depends on, but for the weights; tensors and plain values only. Called by all ranks.
+
+        The same for any number of ranks, but for the generators, of which each has its own.
+        """
+        generators, *others = self.parallel.gather(generators_state(self.device))
         return {
             "progress": vars(self.progress).copy(),
-            "optimizer": self.optimizer.state_dict(),
+            "optimizer": self.strategy.optimizer_state(self.optimizer),
             "loader": self.loader.state_dict(),
-            "generators": generators_state(self.device),
+            "generators": generators,
+            "generators_of_other_ranks": others,
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self.progress = Progress(**state["progress"])
         self.saved_step = self.progress.step
-        self.optimizer.load_state_dict(state["optimizer"])
+        self.strategy.load_optimizer_state(self.optimizer, state["optimizer"])
         self.loader.load_state_dict(state["loader"])
-        restore_generators(state["generators"], self.device)
+        generators = [state["generators"], *state.get("generators_of_other_ranks", ())]
+        if self.parallel.rank < len(generators):  # others begin as they were seeded
+            restore_generators(generators[self.parallel.rank], self.device)

@@ -16,6 +16,7 @@ from seq2seq.models.base import Decoder, DecoderState, Memory, decoders
 from seq2seq.models.encoders.convolutional import KeyedMemory
 from seq2seq.nn.attention import is_identity, select_sources
 from seq2seq.nn.convolution import SCALE, AttendedSource, ConvolutionalDecoderLayer, started
+from seq2seq.nn.dropout import Dropout
 from seq2seq.nn.embedding import TokenEmbedding
 from seq2seq.nn.linear import Linear
 from seq2seq.nn.positions import LearnedPositions
@@ -80,7 +81,7 @@ class ConvolutionalDecoder(Decoder):
         self.embedding = TokenEmbedding(len(vocab), d_model, vocab.pad, scale=SCALE * sqrt(d_model))
         self.positions = LearnedPositions(d_model, max_positions)
         nn.init.normal_(self.positions.weight, std=SCALE)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         # the paper's two sides are equally wide; a bias would change all scores of a query alike, that is nothing
         self.key: nn.Module = nn.Identity()
         if memory_dim != d_model:
@@ -123,4 +124,4 @@ class ConvolutionalDecoder(Decoder):
         for layer, past in zip(self.layers, state.past.unbind(1), strict=True):
             inputs.append(x)
             x = layer(x, past, embedded, state.source)
-        return self.dropout(self.leave(x)), inputs
+        return self.dropout(self.leave(x)) / SCALE, inputs

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from seq2seq.models.base import Decoder, DecoderState, Memory
 from seq2seq.nn.attention import is_identity, select_sources
+from seq2seq.nn.dropout import Dropout
 from seq2seq.nn.embedding import TokenEmbedding
 from seq2seq.nn.linear import Linear
 from seq2seq.nn.recurrent import Cell, RecurrentStack, num_states
@@ -121,7 +122,7 @@ class RecurrentDecoder(Decoder):
         self.feature_dim = feature_dim
         self.input_feeding = input_feeding
         self.embedding = TokenEmbedding(len(vocab), embedding_dim, vocab.pad, scale=sqrt(embedding_dim))
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.bridge = Linear(memory_dim, num_states(cell) * num_layers * d_model) if memory_dim else None
         self.recurrence = RecurrentStack(cell, input_dim, d_model, num_layers, dropout, residual)
         self.attention = make_source_attention(attention, d_model, memory_dim, num_heads)

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from seq2seq.models.base import Decoder, DecoderState, Memory, decoders
 from seq2seq.nn.attention import KeyValueCache, attendable, is_identity
+from seq2seq.nn.dropout import Dropout
 from seq2seq.nn.embedding import TokenEmbedding
 from seq2seq.nn.linear import Linear
 from seq2seq.nn.normalization import NormType
@@ -114,7 +115,7 @@ class TransformerDecoder(Decoder):
         self.embedding = TokenEmbedding(len(vocab), d_model, vocab.pad, scale=sqrt(d_model))
         self.positions = make_positions(positions, d_model, max_positions)
         self.attention_positions = make_attention_positions(positions, d_model, num_heads, causal=True)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.layers = nn.ModuleList(
             TransformerDecoderLayer(options, memory_dim, cross_attention) for _ in range(num_layers)
         )

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from seq2seq.models.base import Encoder, Memory, encoders
 from seq2seq.nn.convolution import SCALE, ConvolutionalEncoderLayer, scaled_sum, started
+from seq2seq.nn.dropout import Dropout
 from seq2seq.nn.embedding import TokenEmbedding
 from seq2seq.nn.positions import LearnedPositions
 from seq2seq.registry import PositiveInt, Probability
@@ -61,7 +62,7 @@ class ConvolutionalEncoder(Encoder):
         self.embedding = TokenEmbedding(len(vocab), d_model, vocab.pad, scale=SCALE * sqrt(d_model))
         self.positions = LearnedPositions(d_model, max_positions)
         nn.init.normal_(self.positions.weight, std=SCALE)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.enter = started(nn.Linear(d_model, width), weight_norm=weight_norm)
         self.layers = nn.ModuleList(
             ConvolutionalEncoderLayer(width, kernel_size, dropout, weight_norm) for _ in range(num_layers)

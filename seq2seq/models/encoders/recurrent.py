@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from seq2seq.models.base import Encoder, Memory
+from seq2seq.nn.dropout import Dropout
 from seq2seq.nn.embedding import TokenEmbedding
 from seq2seq.nn.recurrent import Cell, Direction, RecurrentLayer, check_residual, reversal
 from seq2seq.text.vocab import Vocab
@@ -43,7 +44,7 @@ class RecurrentEncoder(Encoder):
         self.ahead_dim = {"forward": d_model, "both": d_model // 2, "backward": 0}[direction]
         self.residual = residual
         self.embedding = TokenEmbedding(len(vocab), input_dim, vocab.pad, scale=sqrt(input_dim))
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.layers = nn.ModuleList(
             RecurrentLayer(cell, d_model if i else input_dim, d_model, direction) for i in range(num_layers)
         )

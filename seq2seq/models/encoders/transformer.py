@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from seq2seq.models.base import Encoder, Memory, encoders
 from seq2seq.nn.attention import attendable
+from seq2seq.nn.dropout import Dropout
 from seq2seq.nn.embedding import TokenEmbedding
 from seq2seq.nn.normalization import NormType
 from seq2seq.nn.positions import Positions, make_attention_positions, make_positions
@@ -78,7 +79,7 @@ class TransformerEncoder(Encoder):
         self.embedding = TokenEmbedding(len(vocab), d_model, vocab.pad, scale=sqrt(d_model))
         self.positions = make_positions(positions, d_model, max_positions)
         self.attention_positions = make_attention_positions(positions, d_model, num_heads, causal=False)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.layers = nn.ModuleList(TransformerEncoderLayer(options) for _ in range(num_layers))
         self.norm = options.final_norm()
 

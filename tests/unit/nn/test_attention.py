@@ -79,6 +79,28 @@ def test_grouped_heads_equal_repeated_heads(kind: str) -> None:
     torch.testing.assert_close(attend(query, key, value, mask, causal=kind == "causal"), expected)
 
 
+@pytest.mark.parametrize("kind", ["none", "mask", "bias", "causal"])
+def test_plain_steps_equal_the_fused_attention(kind: str) -> None:
+    """Forward and backward, in bf16, where training on a CPU takes the plain steps."""
+    torch.manual_seed(1)
+    length = S if kind == "causal" else T
+    mask = {
+        "mask": attendable(torch.arange(S) < torch.tensor([[5], [2]])),
+        "bias": torch.randn(1, HEADS, length, S),
+    }.get(kind)
+    heads = [torch.randn(B, HEADS, t, 4) for t in (length, S, S)]
+    wanted = torch.randn(B, HEADS, length, 4)
+    results = []
+    for dtype in (torch.float32, torch.bfloat16):
+        inputs = [x.to(dtype).requires_grad_() for x in heads]
+        bias = mask.to(dtype) if kind == "bias" else mask
+        output = attend(*inputs, bias, causal=kind == "causal")
+        assert ("Bmm" in type(output.grad_fn.next_functions[0][0]).__name__) is (dtype == torch.bfloat16)
+        results.append((output, *torch.autograd.grad(output, inputs, wanted.to(dtype))))
+    for exact, rounded in zip(*results, strict=True):
+        torch.testing.assert_close(rounded.float(), exact, atol=0.05, rtol=0.03)
+
+
 @torch.no_grad()
 def test_query_key_norm_forgets_their_lengths() -> None:
     torch.manual_seed(1)

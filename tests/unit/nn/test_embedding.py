@@ -31,3 +31,13 @@ def test_linear_starts_as_documented() -> None:
     assert 0.99 * limit < layer.weight.abs().max() <= limit
     assert layer.weight.std().item() == pytest.approx(limit / 3**0.5, rel=0.02)
     assert Linear(3, 5, bias=False).bias is None
+
+
+def test_under_autocast_vectors_come_in_its_dtype_and_gradients_in_float32() -> None:
+    layer = TokenEmbedding(5, 3, pad=0)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        vectors = layer(torch.tensor([[1] * 1000]))
+    vectors.sum().backward()
+    assert vectors.dtype == torch.bfloat16
+    assert layer.weight.grad.dtype == torch.float32
+    assert layer.weight.grad[1].tolist() == [1000.0] * 3  # a sum in bf16 would stop at 256

@@ -1,6 +1,11 @@
-"""Tiny models of both families, and data for them."""
+"""Tiny models of both families, data for them, and several ranks to train on."""
 
+import multiprocessing
+import os
+import socket
 from collections.abc import Callable
+from multiprocessing.connection import Connection
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,6 +20,7 @@ from seq2seq.models.encoders.lstm import LSTMEncoder
 from seq2seq.models.encoders.transformer import TransformerEncoder
 from seq2seq.registry import Factory
 from seq2seq.text.vocab import Vocab
+from seq2seq.training.parallel import Parallel, join
 
 VOCAB = Vocab((*Vocab.special, *(f"w{i}" for i in range(9))))
 PARTS: dict[str, tuple[type[Encoder], type[Decoder], dict[str, int]]] = {
@@ -59,3 +65,47 @@ def make_corpus() -> Callable[[int], EncodedCorpus]:
         return EncodedCorpus(rows(), rows(), np.arange(size))
 
     return make
+
+
+def on_ranks(number: int, work: Callable[[Parallel], Any]) -> list[Any]:
+    """What `work` returns, or raises, in each of `number` processes; None of one that has been killed.
+
+    They are forked, so that they need not import torch again, and talk through gloo.
+    """
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        port = one.getsockname()[1]
+    context = multiprocessing.get_context("fork")
+
+    def run(rank: int, end: Connection) -> None:
+        os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(number)}
+        os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "LOCAL_WORLD_SIZE": str(number)}
+        parallel = join.__wrapped__()
+        try:
+            result = work(parallel)
+        except Exception as error:
+            result = error
+        end.send(result)
+        end.recv()  # ends when all have: the first rank keeps the store
+
+    pipes = [context.Pipe() for _ in range(number)]
+    processes = [context.Process(target=run, args=(rank, pipes[rank][1])) for rank in range(number)]
+    for process in processes:
+        process.start()
+    for _, end in pipes:
+        end.close()
+    results = []
+    for ours, _ in pipes:
+        try:
+            results.append(ours.recv() if ours.poll(60) else TimeoutError())
+        except EOFError:
+            results.append(None)
+    for process in processes:
+        process.kill()
+        process.join()
+    return results
+
+
+@pytest.fixture(scope="session", name="on_ranks")
+def on_ranks_fixture() -> Callable[..., list[Any]]:
+    return on_ranks

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from seq2seq.text.vocab import Vocab
 from seq2seq.training.loss import CrossEntropy, losses
@@ -64,12 +65,26 @@ def test_padding_contributes_nothing() -> None:
     assert sum(number.item() for _, number in apart) == num_tokens.item()
 
 
-def test_the_head_never_sees_padding() -> None:
+def test_the_head_never_sees_padding(monkeypatch: pytest.MonkeyPatch) -> None:
     features, head, labels = example()
     seen: list[int] = []
-    head.register_forward_hook(lambda module, inputs, output: seen.append(output.shape[0]))
+    linear = functional.linear
+    monkeypatch.setattr(functional, "linear", lambda x, weight: seen.append(x.shape[0]) or linear(x, weight))
     CrossEntropy()(features, head, labels)
     assert sum(seen) == NUM_TOKENS
+
+
+def test_no_gradient_is_made_where_none_is_wanted() -> None:
+    features, head, labels = example()
+    wanted = CrossEntropy(label_smoothing=0.1)(features, head, labels)[0]
+    with torch.no_grad():
+        total = CrossEntropy(label_smoothing=0.1)(features, head, labels)[0]
+    assert total.item() == wanted.item()
+    assert not total.requires_grad
+    head.requires_grad_(False)
+    CrossEntropy(label_smoothing=0.1)(features, head, labels)[0].backward()
+    assert features.grad is not None
+    assert head.weight.grad is head.bias.grad is None
 
 
 def test_chunks_change_nothing() -> None:
