@@ -162,7 +162,7 @@ def test_choose(benchmark: ModuleType) -> None:
 
 def test_every_peer_has_an_adapter_and_a_recipe_or_our_own_python(benchmark: ModuleType) -> None:
     recipes = importlib.import_module("environments").RECIPES
-    assert {*benchmark.MODES} == {*benchmark.PEERS} == {*recipes, "control", "ours"}
+    assert {*benchmark.MODES} == {*benchmark.PEERS} <= {*recipes, "control", "ours"}
     assert all((FOLDER / "peers" / f"{peer}.py").exists() for peer in benchmark.PEERS)
 
 
