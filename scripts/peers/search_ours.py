@@ -1,0 +1,41 @@
+"""This project's beam search in torch."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import torch
+from benchmark_presets import Unending
+from peers.measuring import PAD, Pairs
+from peers.ours import arguments, tokenizers_of
+from peers.searching import SearchWork, measure
+from presets import compose_run
+
+import seq2seq
+
+
+def main() -> None:
+    from seq2seq.search.beam import Beam
+    from seq2seq.training.precision import autocast, resolve_device, resolve_precision
+
+    work = SearchWork.from_arguments()
+    config = compose_run(*arguments(work))
+    vocab = tokenizers_of(work.sizes["vocabulary"]).target.vocab
+    model = Unending(config.model(vocab, vocab).eval())
+    device = resolve_device("cpu")
+    precision = resolve_precision(config.trainer.precision, device)
+    context = partial(autocast, device, precision)
+
+    def translate(pairs: Pairs, length: int) -> list[list[int]]:
+        source, _ = pairs.tensors()
+        search = Beam(beam_size=work.beam_size, max_length=length - 1)
+        with torch.inference_mode(), context():
+            found = search(model, source, source != PAD)  # type: ignore[arg-type]
+        return [hypotheses[0].tokens for hypotheses in found]
+
+    versions = {"torch": torch.__version__, "seq2seq": seq2seq.__version__}
+    measure(work, translate, precision=precision, versions=versions)
+
+
+if __name__ == "__main__":
+    main()
