@@ -88,7 +88,8 @@ class Trainer:
     def train(self) -> Progress:
         """Raises Stopped after a signal, Diverged at a loss that is not finite; both leave good checkpoints behind."""
         with Interrupts(shared=not self.parallel.alone, quiet=not self.parallel.first) as interrupts:
-            self.parallel.interrupts = interrupts
+            if not self.parallel.alone:
+                self.parallel.interrupts = interrupts
             self.timed_from = self.clock = time.monotonic()
             self.model.train()
             self._validate_and_save(interrupts)  # at resume, where a signal came before or in this step's validation
