@@ -41,7 +41,11 @@ SETTINGS: dict[str, list[str]] = {
     "gru": ["optimizer.lr=4e-3"],
     "rnn": ["optimizer.lr=2e-3"],
     "conv": ["optimizer.lr=4e-3", "model.encoder.dropout=0.2", "model.decoder.dropout=0.2"],
-    "decoder_only": ["optimizer.lr=5e-3", "~model.encoder"],  # the experiment's dropout of an encoder, not there
+    "decoder_only": [
+        "optimizer.lr=5e-3",
+        "model.decoder.dropout=0.1",
+        "~model.encoder",
+    ],  # the experiment's dropout of an encoder, not there
     "transformer_lstm": ["optimizer.lr=2e-3", "model.encoder.dropout=0.1", "model.decoder.dropout=0.1"],
 }
 
