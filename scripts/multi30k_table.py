@@ -41,11 +41,8 @@ SETTINGS: dict[str, list[str]] = {
     "gru": ["optimizer.lr=4e-3"],
     "rnn": ["optimizer.lr=2e-3"],
     "conv": ["optimizer.lr=4e-3", "model.encoder.dropout=0.2", "model.decoder.dropout=0.2"],
-    "decoder_only": [
-        "optimizer.lr=5e-3",
-        "model.decoder.dropout=0.1",
-        "~model.encoder",
-    ],  # the experiment's dropout of an encoder, not there
+    # without the experiment's dropout of an encoder, which is not there
+    "decoder_only": ["optimizer.lr=5e-3", "model.decoder.dropout=0.1", "~model.encoder"],
     "transformer_lstm": ["optimizer.lr=2e-3", "model.encoder.dropout=0.1", "model.decoder.dropout=0.1"],
 }
 
