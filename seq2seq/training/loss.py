@@ -101,5 +101,5 @@ class _LinearCrossEntropy(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         (scale,) = gradients
-        found = [None if x is None else x.mul_(scale) for x in ctx.gradients]
+        found = [None if x is None else x * scale for x in ctx.gradients]
         return *found, None, None

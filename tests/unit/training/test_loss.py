@@ -87,6 +87,14 @@ def test_no_gradient_is_made_where_none_is_wanted() -> None:
     assert head.weight.grad is head.bias.grad is None
 
 
+def test_a_second_backward_gives_the_same_gradient() -> None:
+    features, head, labels = example()
+    total, _ = CrossEntropy(label_smoothing=0.1)(features, head, labels)
+    first, second = (torch.autograd.grad(3 * total, features, retain_graph=True)[0] for _ in range(2))
+    assert first.abs().max() > 0
+    torch.testing.assert_close(second, first, rtol=0, atol=0)
+
+
 def test_chunks_change_nothing() -> None:
     generator = torch.Generator().manual_seed(5)
     features = torch.randn(3, 600, 12, generator=generator, requires_grad=True)
