@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from seq2seq.data.encoded import EncodedCorpus
     from seq2seq.text.pair import TokenizerPair
 
-PRESETS = "transformer_tiny,lstm_tiny,gru_tiny,rnn_tiny,conv_tiny"
+PRESETS = "transformer_tiny,lstm_tiny,gru_tiny,rnn_tiny,conv_tiny,decoder_only_tiny"
 VALIDATIONS = 8
 WARMUP = 0.1  # of all steps
 TIMED_STEPS = 15
