@@ -57,10 +57,7 @@ def embed(module: nn.Module, token: Tensor, position: int) -> Tensor:
 
 
 def encode(encoder: ConvolutionalEncoder, tokens: Tensor) -> tuple[list[Tensor], list[Tensor]]:
-    """A source without padding -> its z and its (z + e) sqrt(1/2).
-
-    At the paper's scale, where embeddings have a standard deviation of 0.1: a memory's vectors are ten times as large.
-    """
+    """A source without padding -> its z and its (z + e) sqrt(1/2)."""
     embedded = [embed(encoder, token, position) for position, token in enumerate(tokens)]
     x = [linear(encoder.enter, e) for e in embedded]
     zero = torch.zeros(CHANNELS)
@@ -114,10 +111,12 @@ def test_encoder(kernel_size: int, weight_norm: bool) -> None:
     tokens, mask = source()
     memory = encoder(tokens, mask)
     for b, length in enumerate(LENGTHS):
-        z, states = encode(encoder, tokens[b, :length])
-        assert_close(memory.keys[b, :length], 10 * torch.stack(z))
-        assert_close(memory.states[b, :length], 10 * torch.stack(states))
-        assert_close(memory.final[b], 10 * sum(states) / length)
+        z, values = encode(encoder, tokens[b, :length])
+        assert_close(memory.keys[b, :length], torch.stack(z))
+        assert_close(memory.values[b, :length], torch.stack(values))
+        states = [(v - v.mean()) / (v.var(correction=0) + 1e-5).sqrt() for v in values]  # for decoders of other kinds
+        assert_close(memory.states[b, :length], torch.stack(states))
+        assert_close(memory.final[b], sum(states) / length)
 
 
 @with_and_without_weight_norm
@@ -128,12 +127,12 @@ def test_decoder(kernel_size: int, weight_norm: bool) -> None:
     decoder = ConvolutionalDecoder(VOCAB, D, num_layers=3, **options)
     randomize(decoder)
     _, mask = source()
-    keys, states = torch.randn(B, S, D), torch.randn(B, S, D)
+    states, keys, values = torch.randn(3, B, S, D) / 10
     tokens = torch.randint(4, len(VOCAB), (B, T))
-    memory = KeyedMemory(states, mask, torch.randn(B, D), keys)
+    memory = KeyedMemory(states, mask, torch.randn(B, D), keys, values)
     features = decoder(tokens, torch.ones(B, T, dtype=torch.bool), memory)
     for b, length in enumerate(LENGTHS):
-        expected = decode(decoder, tokens[b], list(keys[b, :length] / 10), list(states[b, :length] / 10))
+        expected = decode(decoder, tokens[b], list(keys[b, :length]), list(values[b, :length]))
         assert_close(features[b], torch.stack(expected))
 
 

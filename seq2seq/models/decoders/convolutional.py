@@ -46,7 +46,7 @@ class ConvolutionalDecoderState(DecoderState):
 class ConvolutionalDecoder(Decoder):
     """A stack of gated convolutions over the past, each with attention to the memory (Gehring et al., 2017).
 
-    Attention scores the keys of a convolutional encoder's memory, and the states of any other one. Each sum of two is
+    Attention reads the keys and values of a convolutional encoder's memory, and the states of any other one. Each sum of two is
     scaled by sqrt(1/2), as in the authors' program.
 
     Options:
@@ -102,9 +102,11 @@ class ConvolutionalDecoder(Decoder):
         return self._read(tokens, self.start(memory, max_length=tokens.size(1)))[0]
 
     def start(self, memory: Memory, max_length: int) -> ConvolutionalDecoderState:
-        scored = memory.keys if isinstance(memory, KeyedMemory) else memory.states
+        keys = values = memory.states * SCALE
+        if isinstance(memory, KeyedMemory):
+            keys, values = memory.keys, memory.values
         past = memory.states.new_zeros(memory.states.size(0), *self.past_shape)
-        source = AttendedSource.of(self.key(scored * SCALE), memory.states * SCALE, memory.mask)
+        source = AttendedSource.of(self.key(keys), values, memory.mask)
         return ConvolutionalDecoderState(past, source)
 
     def step(self, tokens: Tensor, state: DecoderState) -> tuple[Tensor, ConvolutionalDecoderState]:

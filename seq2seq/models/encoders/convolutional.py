@@ -6,6 +6,7 @@ B sources, S source length, D width.
 from dataclasses import dataclass
 from math import sqrt
 
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from seq2seq.models.base import Encoder, Memory, encoders
@@ -19,17 +20,19 @@ from seq2seq.text.vocab import Vocab
 
 @dataclass(frozen=True)
 class KeyedMemory(Memory):
-    """A memory for attention that scores other vectors than it averages: keys (B,S,D), instead of the states."""
+    """A convolutional decoder scores the keys (B,S,D) and averages the values (B,S,D), instead of the states."""
 
     keys: Tensor
+    values: Tensor
 
 
 @encoders.register("convolutional")
 class ConvolutionalEncoder(Encoder):
     """A stack of gated convolutions (Gehring et al., 2017). Its summary of the source is the mean of the states.
 
-    The keys of its memory are what the paper calls z; the states are z + e, with the embeddings; both are ten times as
-    large, which the convolutional decoder undoes. Each sum of two is scaled by sqrt(1/2), as in the authors' program.
+    The keys of its memory are what the paper calls z, the values z + e, with the embeddings; a convolutional decoder
+    reads them. Any other one reads the states: the values, each normalised to mean 0 and variance 1, since they are
+    small and know no bound. Each sum of two is scaled by sqrt(1/2), as in the authors' program.
 
     Options:
         d_model: width of the embeddings and of the output
@@ -70,13 +73,14 @@ class ConvolutionalEncoder(Encoder):
         self.leave = started(nn.Linear(width, d_model), weight_norm=weight_norm)
 
     def forward(self, tokens: Tensor, mask: Tensor) -> KeyedMemory:
-        """tokens (B,S), mask (B,S) -> states and keys (B,S,D), zero under False, and final (B,D)."""
+        """tokens (B,S), mask (B,S) -> states, keys and values (B,S,D), zero under False, and final (B,D)."""
         embedded = self.dropout(self.positions(self.embedding(tokens)))
         x = self.enter(embedded)
         for layer in self.layers:
             x = layer(x, mask)
         padding = ~mask[:, :, None]
-        keys = self.leave(x).masked_fill(padding, 0.0) / SCALE
-        states = scaled_sum(keys, embedded / SCALE).masked_fill(padding, 0.0)
+        keys = self.leave(x).masked_fill(padding, 0.0)
+        values = scaled_sum(keys, embedded).masked_fill(padding, 0.0)
+        states = F.layer_norm(values, values.shape[-1:]).to(values.dtype)
         lengths = mask.sum(dim=1, keepdim=True).clamp(min=1)
-        return KeyedMemory(states, mask, final=states.sum(dim=1) / lengths, keys=keys)
+        return KeyedMemory(states, mask, final=states.sum(dim=1) / lengths, keys=keys, values=values)
