@@ -34,6 +34,7 @@ from seq2seq.training.generators import seed_generators
 from seq2seq.training.options import TrainerOptions
 from seq2seq.training.parallel import ALONE, Parallel, contact
 from seq2seq.training.precision import Precision, autocast, resolve_device, resolve_precision
+from seq2seq.training.recompute import recompute_layers
 from seq2seq.training.reporters import JsonLines, TensorBoard
 from seq2seq.training.run_dir import RunDir, flatten
 from seq2seq.training.strategies import Strategy, make_strategy
@@ -74,6 +75,7 @@ def check(config: RunConfig) -> None:
         partial(config.optimizer, [("weight", torch.nn.Parameter(torch.zeros(2, 3)))]),
         partial(config.schedule, options.max_steps or 1_000_000_000),
         lambda: resolve_precision(options.precision, resolve_device(options.device)),
+        lambda: options.recompute and model is not None and recompute_layers(model),
     ]
     for build in builders:
         tried(build)
@@ -207,6 +209,8 @@ def make_trainer(
     )
     seed_generators(options.seed)
     model = config.model(*tokenizers.vocabs)
+    if options.recompute:
+        recompute_layers(model)
     strategy = make_strategy(options.strategy, model, parallel, device)
     if not parallel.first:
         seed_generators(options.seed, parallel.rank)

@@ -37,6 +37,7 @@ class TrainerOptions:
         device: auto = a GPU where there is one; or cpu, cuda, cuda:1, ...
         devices: processes that train together on this machine, each on a device of its own; null = one, or torchrun's
         strategy: of several processes each has the whole model (ddp), or a part of it where it is too large (fsdp)
+        recompute: backward computes Transformer and convolutional layers again: half the memory, a quarter more time
         num_threads: CPU threads; null = one for each core
         seed: of the initial weights, dropout and the order of the data
     """
@@ -63,6 +64,7 @@ class TrainerOptions:
     device: str = "auto"
     devices: PositiveInt | None = None
     strategy: StrategyName = "ddp"
+    recompute: bool = False
     num_threads: PositiveInt | None = None
     seed: Annotated[int, Ge(0), Lt(2**63)] = 1
 

@@ -31,6 +31,7 @@ FREE = (  # what may change for a later start; another device, number of them or
     "trainer.device",
     "trainer.devices",
     "trainer.strategy",
+    "trainer.recompute",
     "trainer.num_threads",
     "trainer.keep_last",
     "trainer.keep_best",
