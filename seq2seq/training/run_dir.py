@@ -93,7 +93,8 @@ class RunDir:
         elif self.tokenizer.exists():
             self._compare(config, "tokenizer.", "data.", free=free)
         text = yaml.safe_dump({"format": 1, **config}, sort_keys=False, allow_unicode=True, width=120)
-        if not self.has_checkpoints and not (self.config.exists() and self.config.read_text(encoding="utf-8") == text):
+        same = self.config.exists() and self.config.read_bytes() == text.encode()
+        if not same and not self.has_checkpoints:
             self.max_tokens.unlink(missing_ok=True)  # of another config
         write_replaced(self.config, text)
 
