@@ -276,6 +276,7 @@ def test_round_trip() -> None:
         "number": None,
         "crew": 2,
         "colour": "red",
+        "track": 4,
         "labels": ["x"],
         "facts": {"a": [1, {"b": None}]},
         "json": "pydantic's models have a method of this name",
