@@ -54,6 +54,9 @@ class LuongAttention(SourceAttention):
                 "attention=general takes any width"
             )
         self.key = nn.Identity() if score == "dot" else Linear(memory_dim, d_model, bias=False)
+        if score == "general":
+            # a product with D numbers of a query follows, unscaled: else one token would get all weight from the start
+            nn.init.normal_(self.key.weight, std=(d_model * memory_dim) ** -0.5)
         self.query = Linear(d_model, d_model, bias=False) if score == "concat" else None
         self.score = Linear(d_model, 1, bias=False) if score == "concat" else None
 
