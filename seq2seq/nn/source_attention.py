@@ -43,6 +43,8 @@ class SourceAttention(SourceReader, ABC):
 class LuongAttention(SourceAttention):
     """Global attention with the scores "dot", "general" and "concat" (Luong et al., 2015).
 
+    "general" is query W state, with W = key.weight / sqrt(D). So the weights, which all start and learn at the pace of
+    other layers', make scores of the scale of one, and no state gets all weight before anything is learned.
     "concat" is v tanh(W [query; state]), computed as v tanh(W1 query + W2 state); it takes memory for B x T x S x D.
     """
 
@@ -54,6 +56,7 @@ class LuongAttention(SourceAttention):
                 "attention=general takes any width"
             )
         self.key = nn.Identity() if score == "dot" else Linear(memory_dim, d_model, bias=False)
+        self.scale = d_model**-0.5 if score == "general" else 1.0
         self.query = Linear(d_model, d_model, bias=False) if score == "concat" else None
         self.score = Linear(d_model, 1, bias=False) if score == "concat" else None
 
@@ -68,7 +71,7 @@ class LuongAttention(SourceAttention):
         The context of a row without any real token is zero.
         """
         if self.query is None or self.score is None:
-            return self._average(query @ keys.transpose(1, 2), states, mask)
+            return self._average(self.scale * query @ keys.transpose(1, 2), states, mask)
         return self._average(additive_scores(self.query(query), keys, self.score), states, mask)
 
 

@@ -115,7 +115,7 @@ def test_luong(score: LuongScore) -> None:
                 if score == "dot":
                     energies.append(h @ state)
                 elif score == "general":
-                    energies.append(h @ layer.key.weight @ state)
+                    energies.append(h @ (layer.key.weight / D**0.5) @ state)
                 else:
                     both = torch.cat((layer.query.weight, layer.key.weight), dim=1)
                     energies.append(layer.score.weight[0] @ torch.tanh(both @ torch.cat((h, state))))

@@ -19,7 +19,7 @@ def score(kind: str, query: Tensor, state: Tensor, layer: LuongAttention) -> Ten
     if kind == "dot":
         return torch.dot(query, state)
     if kind == "general":
-        return torch.dot(query, torch.mv(layer.key.weight, state))
+        return torch.dot(query, torch.mv(layer.key.weight / D**0.5, state))
     both = torch.cat((layer.query.weight, layer.key.weight), dim=1)
     return torch.dot(layer.score.weight[0], torch.tanh(torch.mv(both, torch.cat((query, state)))))
 

@@ -46,8 +46,8 @@ class ConvolutionalDecoderState(DecoderState):
 class ConvolutionalDecoder(Decoder):
     """A stack of gated convolutions over the past, each with attention to the memory (Gehring et al., 2017).
 
-    Attention reads the keys and values of a convolutional encoder's memory, and the states of any other one. Each sum of two is
-    scaled by sqrt(1/2), as in the authors' program.
+    Attention reads the keys and values of a convolutional encoder's memory, and the states of any other one. Each sum
+    of two is scaled by sqrt(1/2), as in the authors' program.
 
     Options:
         d_model: width of the embeddings and of the features; may differ from the encoder's
