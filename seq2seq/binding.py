@@ -215,7 +215,8 @@ def _expected(mistake: Mapping[str, Any]) -> str:
         words = {"gt": "greater than", "ge": "at least", "lt": "less than", "le": "at most"}[bounds[kind]]
         return f"{words} {context[bounds[kind]]:g}"
     if kind == "literal_error":
-        return f"one of {', '.join(_choices(mistake))}"
+        choices = _choices(mistake)
+        return f"one of {', '.join(choices)}" if len(choices) > 1 else choices[0]
     for prefix, words in {
         "int": "a whole number",
         "float": "a number",

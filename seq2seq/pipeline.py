@@ -11,13 +11,13 @@ from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Any, TypeVar
 
 import torch
 
 from seq2seq.config import RunConfig, read_run, stored_form
-from seq2seq.data.batch import Batch
-from seq2seq.data.corpus import Corpus, ListSource, Source, Split, corpora
+from seq2seq.data.batch import batch_as_text
+from seq2seq.data.corpus import ListSource, Source, open_splits
 from seq2seq.data.encoded import EncodedCorpus, encode_source
 from seq2seq.data.loader import Loader
 from seq2seq.errors import CheckpointError, ConfigError, DataError, Problem, UserError
@@ -30,10 +30,12 @@ from seq2seq.text.vocab import Vocab
 from seq2seq.training.checkpoint import Checkpoint, CheckpointStore, load_training, load_weights, open_checkpoint
 from seq2seq.training.console import IN_FILE_ONLY, ConsoleReporter, progress_bar, setup_logging
 from seq2seq.training.evaluator import Validator
+from seq2seq.training.fitting import Parts, stored_or_found_max_tokens
 from seq2seq.training.generators import seed_generators
 from seq2seq.training.options import TrainerOptions
 from seq2seq.training.parallel import ALONE, Parallel, contact
 from seq2seq.training.precision import Precision, autocast, resolve_device, resolve_precision
+from seq2seq.training.recompute import recompute_layers
 from seq2seq.training.reporters import JsonLines, TensorBoard
 from seq2seq.training.run_dir import RunDir, flatten
 from seq2seq.training.strategies import Strategy, make_strategy
@@ -75,6 +77,8 @@ def check(config: RunConfig) -> None:
         partial(config.schedule, options.max_steps or 1_000_000_000),
         lambda: resolve_precision(options.precision, resolve_device(options.device)),
     ]
+    if options.recompute and model is not None:
+        builders.append(partial(recompute_layers, model))
     for build in builders:
         tried(build)
     if problems:
@@ -99,7 +103,7 @@ def train(config: RunConfig, path: Path, command: Sequence[str], parallel: Paral
     check(config)
     run = RunDir(path)
     corpus = config.data()
-    splits = _open_splits(corpus)
+    splits = open_splits(corpus)
     if splits["train"] is None:
         raise ConfigError(Problem("data.train", "is missing; it has to be given"))
     if config.trainer.num_threads is not None:
@@ -122,29 +126,13 @@ def train(config: RunConfig, path: Path, command: Sequence[str], parallel: Paral
         log.info("  %s", shlex.join(["seq2seq-translate", f"run={path}", "input=FILE", "output=FILE", *plugins]))
 
 
-def _open_splits(corpus: Corpus) -> dict[Split, Source | None]:
-    """Raises DataError with what is wrong with each of them."""
-    splits: dict[Split, Source | None] = {}
-    faults: list[DataError] = []
-    for name in get_args(Split):
-        try:
-            splits[name] = corpus.split(name)
-        except DataError as error:
-            if not str(error).startswith(f"{corpora.group}.{name}:"):
-                raise  # not of this split alone
-            faults.append(error)
-    if len(faults) == 1:
-        raise faults[0]
-    if faults:
-        raise DataError("\n".join([f"{len(faults)} splits cannot be read", *(f"  {fault}" for fault in faults)]))
-    return splits
-
-
 def _prepare_and_train(
     config: RunConfig, run: RunDir, train_source: Source, validation: Source | None, parallel: Parallel
 ) -> None:
     tokenizers = _tokenizers(config, run, train_source, parallel)
     encoded = _encode(train_source, tokenizers, "encoding the training data", config.trainer.max_length)
+    if config.trainer.max_tokens == "auto":
+        config = _with_max_tokens(config, run, tokenizers, encoded, parallel)
     with ExitStack() as stack:
         trainer = make_trainer(config, run.checkpoints, tokenizers, encoded, validation, parallel)
         _check_same_data(trainer)
@@ -163,6 +151,24 @@ def _prepare_and_train(
         found = "  ".join(f"{name} {value:.2f}" for name, value in best[0].metrics.items())
         told += f"; the best validation, at step {best[0].step:,}: {found}"
     log.info("%s", told)
+
+
+def _with_max_tokens(
+    config: RunConfig, run: RunDir, tokenizers: TokenizerPair, encoded: EncodedCorpus, parallel: Parallel
+) -> RunConfig:
+    """A number in the place of trainer.max_tokens=auto."""
+    options = config.trainer
+    device = resolve_device(options.device)
+    precision = partial(autocast, device, resolve_precision(options.precision, device))
+
+    def make_parts() -> Parts:
+        model = config.model(*tokenizers.vocabs)
+        if options.recompute:
+            recompute_layers(model)
+        return model.to(device), config.loss(), config.optimizer(model.named_parameters())
+
+    found = stored_or_found_max_tokens(run, make_parts, encoded, options, device, precision, parallel)
+    return replace(config, trainer=replace(options, max_tokens=found))
 
 
 def _report_to_files_and_screen(config: RunConfig, run: RunDir, trainer: Trainer, stack: ExitStack) -> None:
@@ -200,13 +206,15 @@ def make_trainer(
     precision = partial(autocast, device, resolve_precision(options.precision, device))
     loader = Loader(
         encoded,
-        max_tokens=options.max_tokens,
+        max_tokens=options.token_budget,
         seed=options.seed,
         rank=parallel.rank,
         world_size=parallel.world_size,
     )
     seed_generators(options.seed)
     model = config.model(*tokenizers.vocabs)
+    if options.recompute:
+        recompute_layers(model)
     strategy = make_strategy(options.strategy, model, parallel, device)
     if not parallel.first:
         seed_generators(options.seed, parallel.rank)
@@ -222,7 +230,7 @@ def make_trainer(
         options=options,
         device=device,
         autocast=precision,
-        describe=partial(_describe, tokenizers),
+        describe=partial(batch_as_text, tokenizers),
         strategy=strategy,
     )
 
@@ -284,7 +292,7 @@ def _announce(config: RunConfig, encoded: EncodedCorpus, trainer: Trainer) -> No
     unit = "lines of text" if encoded.sources is None else "training pairs"
     log.info("data: %s %s%s", f"{len(encoded):,}", unit, f" ({told})" if told else "")
     log.info("model: %s, %s parameters, %s on %s", config.model.name, f"{number:,}", used, trainer.device)
-    log.info("batches: %s in an epoch, of at most %s tokens", in_epoch, f"{options.max_tokens:,}")
+    log.info("batches: %s in an epoch, of at most %s tokens", in_epoch, f"{options.token_budget:,}")
     if not parallel.alone:
         log.info("%d ranks (%s): an update takes a batch of each", parallel.world_size, options.strategy)
     elif options.strategy != "ddp":
@@ -344,9 +352,9 @@ def _validator(
         model=model,
         corpus=corpus,
         examples=examples,
-        translator=_translator(options, model, tokenizers, search, options.max_tokens, device, precision),
+        translator=_translator(options, model, tokenizers, search, options.token_budget, device, precision),
         target_language=config.data().target,
-        max_tokens=options.max_tokens,
+        max_tokens=options.token_budget,
         device=device,
         autocast=precision,
         strategy=strategy,
@@ -378,16 +386,6 @@ def _translator(
         device=device,
         precision_context=precision,
     )
-
-
-def _describe(tokenizers: TokenizerPair, batch: Batch) -> str:
-    lines = [f"a batch of {len(batch.numbers)} examples; the first of them:"]
-    for row, number in enumerate(batch.numbers[:3]):
-        sides = [tokenizers.target.decode(batch.target[row].tolist())]
-        if tokenizers.source is not None:
-            sides.insert(0, tokenizers.source.decode(batch.source[row].tolist()))
-        lines.append(f"  line {number + 1}: {' ||| '.join(sides)}")
-    return "\n".join(lines)
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from seq2seq.text.pair import TokenizerPair
 from seq2seq.text.vocab import Vocab
 
 
@@ -94,3 +95,14 @@ def _pad(rows: Sequence[Sequence[int] | np.ndarray], extra: int = 0) -> tuple[np
     tokens = np.full((len(rows), len(places)), Vocab.pad, dtype=np.int64)
     tokens[places < lengths] = np.concatenate(rows, dtype=np.int64, casting="unsafe")
     return tokens, places < lengths + extra
+
+
+def batch_as_text(tokenizers: TokenizerPair, batch: Batch) -> str:
+    """Its first examples, for a message."""
+    lines = [f"a batch of {len(batch.numbers)} examples; the first of them:"]
+    for row, number in enumerate(batch.numbers[:3]):
+        sides = [tokenizers.target.decode(batch.target[row].tolist())]
+        if tokenizers.source is not None:
+            sides.insert(0, tokenizers.source.decode(batch.source[row].tolist()))
+        lines.append(f"  line {number + 1}: {' ||| '.join(sides)}")
+    return "\n".join(lines)

@@ -3,8 +3,9 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, get_args
 
+from seq2seq.errors import DataError
 from seq2seq.registry import Family
 
 Split = Literal["train", "validation", "test"]
@@ -79,3 +80,21 @@ class Corpus(ABC):
 
 
 corpora: Family[Corpus] = Family("data", Corpus)
+
+
+def open_splits(corpus: Corpus) -> dict[Split, Source | None]:
+    """Raises DataError with what is wrong with each of them."""
+    splits: dict[Split, Source | None] = {}
+    faults: list[DataError] = []
+    for name in get_args(Split):
+        try:
+            splits[name] = corpus.split(name)
+        except DataError as error:
+            if not str(error).startswith(f"{corpora.group}.{name}:"):
+                raise  # not of this split alone
+            faults.append(error)
+    if len(faults) == 1:
+        raise faults[0]
+    if faults:
+        raise DataError("\n".join([f"{len(faults)} splits cannot be read", *(f"  {fault}" for fault in faults)]))
+    return splits

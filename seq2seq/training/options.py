@@ -17,7 +17,7 @@ class TrainerOptions:
     Options:
         max_steps: stop after so many updates; null = no limit
         max_epochs: stop after so many passes over the training data; null = no limit
-        max_tokens: size of a micro-batch: examples x longest side, padding counted
+        max_tokens: size of a micro-batch: examples x longest side, padding counted; auto = as large as fits in memory
         accumulate: micro-batches in one update, of each process
         max_length: training pairs with more tokens on a side are left out, and counted
         clip_norm: largest norm of the gradient of one update; 0 = not clipped
@@ -37,13 +37,14 @@ class TrainerOptions:
         device: auto = a GPU where there is one; or cpu, cuda, cuda:1, ...
         devices: processes that train together on this machine, each on a device of its own; null = one, or torchrun's
         strategy: of several processes each has the whole model (ddp), or a part of it where it is too large (fsdp)
+        recompute: backward computes Transformer and convolutional layers again: half the memory, a quarter more time
         num_threads: CPU threads; null = one for each core
         seed: of the initial weights, dropout and the order of the data
     """
 
     max_steps: PositiveInt | None = 100_000
     max_epochs: PositiveInt | None = None
-    max_tokens: PositiveInt = 4096
+    max_tokens: PositiveInt | Literal["auto"] = 4096
     accumulate: PositiveInt = 1
     max_length: PositiveInt = 256
     clip_norm: NonNegativeFloat = 1.0
@@ -63,14 +64,23 @@ class TrainerOptions:
     device: str = "auto"
     devices: PositiveInt | None = None
     strategy: StrategyName = "ddp"
+    recompute: bool = False
     num_threads: PositiveInt | None = None
     seed: Annotated[int, Ge(0), Lt(2**63)] = 1
 
     def __post_init__(self) -> None:
         if self.max_steps is None and self.max_epochs is None:
             raise ValueError("one of max_steps and max_epochs has to be given")
+        if self.max_tokens == "auto" and self.strategy == "fsdp":
+            raise ValueError("max_tokens=auto tries the whole model on one device: with strategy=fsdp set a number")
         kept = self.keep_last if self.average_of == "last" else self.keep_best
         if kept < self.average:
             raise ValueError(
                 f"average={self.average} checkpoints need keep_{self.average_of}={self.average} or more, not {kept}"
             )
+
+    @property
+    def token_budget(self) -> int:
+        """max_tokens, in whose place a number stands by now where it was `auto`."""
+        assert self.max_tokens != "auto"
+        return self.max_tokens

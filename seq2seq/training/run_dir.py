@@ -1,7 +1,7 @@
 """The run directory: all that a run is, complete for use on another machine.
 
-config.yaml  command.txt  environment.json  train.log  metrics.jsonl  tensorboard/  tokenizer/  checkpoints/
-evaluation/
+config.yaml  command.txt  environment.json  max_tokens.txt  train.log  metrics.jsonl  tensorboard/  tokenizer/
+checkpoints/  evaluation/
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ FREE = (  # what may change for a later start; another device, number of them or
     "trainer.device",
     "trainer.devices",
     "trainer.strategy",
+    "trainer.recompute",
     "trainer.num_threads",
     "trainer.keep_last",
     "trainer.keep_best",
@@ -50,6 +51,7 @@ class RunDir:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.config = path / "config.yaml"
+        self.max_tokens = path / "max_tokens.txt"
         self.log = path / "train.log"
         self.metrics = path / "metrics.jsonl"
         self.tensorboard = path / "tensorboard"
@@ -91,7 +93,23 @@ class RunDir:
         elif self.tokenizer.exists():
             self._compare(config, "tokenizer.", "data.", free=free)
         text = yaml.safe_dump({"format": 1, **config}, sort_keys=False, allow_unicode=True, width=120)
+        same = self.config.exists() and self.config.read_bytes() == text.encode()
+        if not same and not self.has_checkpoints:
+            self.max_tokens.unlink(missing_ok=True)  # of another config
         write_replaced(self.config, text)
+
+    def read_max_tokens(self) -> int | None:
+        """What `store_max_tokens` has stored. Raises CheckpointError where it is broken."""
+        try:
+            return int(self.max_tokens.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return None
+        except ValueError as error:
+            raise CheckpointError(f"{self.max_tokens}: should hold a whole number") from error
+
+    def store_max_tokens(self, max_tokens: int) -> None:
+        """The batches of a run with trainer.max_tokens=auto, for as long as its config stays the same."""
+        write_replaced(self.max_tokens, f"{max_tokens}\n")
 
     def _compare(self, given: Mapping[str, Any], *prefixes: str, free: Collection[str]) -> None:
         old, new = flatten(self.read_config()), flatten(given)

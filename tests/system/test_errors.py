@@ -79,6 +79,11 @@ def told(result: Any) -> tuple[int, str, str]:
             ["model.encoder.norm=pst"],
             "model.encoder.norm: should be one of pre, post, but is 'pst'; did you mean 'post'?",
         ),
+        (["trainer.max_tokens=0"], "trainer.max_tokens: should be greater than 0 or auto, but is 0"),
+        (
+            ["trainer.max_tokens=aut"],
+            "trainer.max_tokens: should be a whole number or auto, but is 'aut'; did you mean 'auto'?",
+        ),
         (["trainer.max_steps.foo=1"], "trainer.max_steps: should be a whole number, but is {'foo': 1}"),
         (["optimizer.lr=${nothing}"], "optimizer.lr: Interpolation key 'nothing' not found"),
         (["run=[a]"], "run: should be the name of a directory, but is ['a']"),
@@ -123,6 +128,15 @@ def told(result: Any) -> tuple[int, str, str]:
             "trainer: average=3 checkpoints need keep_best=3 or more, not 1",
         ),
         (["trainer.max_steps=null"], "trainer: one of max_steps and max_epochs has to be given"),
+        (
+            ["trainer.max_tokens=auto", "trainer.strategy=fsdp"],
+            "trainer: max_tokens=auto tries the whole model on one device: with strategy=fsdp set a number",
+        ),
+        (
+            ["model=lstm_tiny", "trainer.recompute=true"],
+            "trainer.recompute: has no effect on this model, which has no Transformer or convolutional layers: "
+            "set false",
+        ),
         (["search.nbest=7"], "search: nbest is 7: must be at most beam_size, which is 5"),
         (["data.source=de"], "data: source and target are both de: one has to be en, the other de"),
         (["data=text_files", "data.source=en", "data.target=de"], "data.train: is missing; it has to be given"),

@@ -64,6 +64,7 @@ class Railway:
     number: NonNegativeInt | None = None
     crew: Annotated[int, Ge(1), Le(3)] = 2
     colour: Literal["red", "green"] = "red"
+    track: PositiveInt | Literal["any"] = 4
     labels: list[str] = field(default_factory=list)
     facts: dict[str, Any] | None = None
     json: str = "pydantic's models have a method of this name"
@@ -109,6 +110,9 @@ def test_defaults_are_filled_in() -> None:
         ("labels", ["a", 1], ["a", "1"]),
         ("facts", {"a": {"b": 1}, "c": True}, {"a": {"b": 1}, "c": True}),
         ("colour", "green", "green"),
+        ("track", 3, 3),
+        ("track", "3", 3),
+        ("track", "any", "any"),
         ("json", "x", "x"),
     ],
 )
@@ -147,6 +151,9 @@ def test_bool(given: object, wanted: bool) -> None:
         ("labels", ["a", None], "labels[1]: should be text, but is empty (null)"),
         ("colour", "gren", "colour: should be one of red, green, but is 'gren'; did you mean 'green'?"),
         ("colour", 5, "colour: should be one of red, green, but is 5"),
+        ("track", "an", "track: should be a whole number or any, but is 'an'; did you mean 'any'?"),
+        ("track", 0, "track: should be greater than 0 or any, but is 0"),
+        ("track", True, "track: should be a whole number or any, but is true"),
         ("facts", [1], "facts: should be a mapping, but is [1]"),
         (
             "json",
@@ -269,6 +276,7 @@ def test_round_trip() -> None:
         "number": None,
         "crew": 2,
         "colour": "red",
+        "track": 4,
         "labels": ["x"],
         "facts": {"a": [1, {"b": None}]},
         "json": "pydantic's models have a method of this name",

@@ -148,6 +148,31 @@ def test_before_the_first_checkpoint_all_may_change_but_what_the_tokenizer_was_m
         run.open_for_training(CONFIG)
 
 
+def test_a_found_max_tokens_stays_for_as_long_as_the_config_does(tmp_path: Path) -> None:
+    run = RunDir(tmp_path / "run")
+    run.path.mkdir()
+    run.open_for_training(CONFIG)
+    assert run.read_max_tokens() is None
+    run.store_max_tokens(1234)
+    run.open_for_training(CONFIG)
+    assert run.read_max_tokens() == 1234
+    run.open_for_training(changed(model__encoder__d_model=16))
+    assert run.read_max_tokens() is None
+
+
+def test_with_a_checkpoint_a_found_max_tokens_stays(run: RunDir) -> None:
+    run.store_max_tokens(1234)
+    run.open_for_training(changed(trainer__log_every=7, trainer__max_steps=31))
+    assert run.read_max_tokens() == 1234
+
+
+def test_a_broken_max_tokens(run: RunDir) -> None:
+    run.max_tokens.write_text("many\n")
+    with pytest.raises(CheckpointError) as caught:
+        run.read_max_tokens()
+    assert str(caught.value) == f"{run.max_tokens}: should hold a whole number"
+
+
 def test_a_folder_that_is_no_run_is_refused_and_left_alone(tmp_path: Path) -> None:
     (tmp_path / "letters.txt").write_text("mine")
     with pytest.raises(CheckpointError, match=r"is not empty and not a run; name another folder with run="):
