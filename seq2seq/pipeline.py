@@ -28,9 +28,10 @@ from seq2seq.search.translator import Translator
 from seq2seq.text.pair import TokenizerPair, load_pair, train_pair
 from seq2seq.text.vocab import Vocab
 from seq2seq.training.checkpoint import Checkpoint, CheckpointStore, load_training, load_weights, open_checkpoint
+from seq2seq.training.compiled import CompiledLayers, compile_layers
 from seq2seq.training.console import IN_FILE_ONLY, ConsoleReporter, progress_bar, setup_logging
 from seq2seq.training.evaluator import Validator
-from seq2seq.training.fitting import Parts, stored_or_found_max_tokens
+from seq2seq.training.fitting import Parts, longest_batch, stored_or_found_max_tokens
 from seq2seq.training.generators import seed_generators
 from seq2seq.training.options import TrainerOptions
 from seq2seq.training.parallel import ALONE, Parallel, contact
@@ -79,6 +80,8 @@ def check(config: RunConfig) -> None:
     ]
     if options.recompute and model is not None:
         builders.append(partial(recompute_layers, model))
+    if options.compile == "always" and model is not None:
+        builders.append(partial(CompiledLayers, model))
     for build in builders:
         tried(build)
     if problems:
@@ -143,6 +146,7 @@ def _prepare_and_train(
         else:
             if parallel.first:
                 _report_to_files_and_screen(config, run, trainer, stack)
+            trainer.compile(longest_batch(encoded, max_tokens=config.trainer.token_budget))
             trainer.train()
             _finish(config, trainer)
     best = trainer.checkpoints.best(1)
@@ -213,6 +217,8 @@ def make_trainer(
     )
     seed_generators(options.seed)
     model = config.model(*tokenizers.vocabs)
+    total_steps = _total_steps(options, loader)
+    compiled = compile_layers(options.compile, model, device, total_steps)
     if options.recompute:
         recompute_layers(model)
     strategy = make_strategy(options.strategy, model, parallel, device)
@@ -222,7 +228,7 @@ def make_trainer(
         model=model,
         loss=config.loss(),
         optimizer=config.optimizer(model.named_parameters()),
-        schedule=config.schedule(_total_steps(options, loader)),
+        schedule=config.schedule(total_steps),
         loader=loader,
         validator=_validator(config, validation, model, tokenizers, device, precision, strategy),
         checkpoints=_store(checkpoints, options, has_source=tokenizers.source is not None),
@@ -232,6 +238,7 @@ def make_trainer(
         autocast=precision,
         describe=partial(batch_as_text, tokenizers),
         strategy=strategy,
+        compiled=compiled,
     )
 
 

@@ -114,6 +114,17 @@ def _number_that_fits(
     return number
 
 
+def longest_batch(corpus: EncodedCorpus, *, max_tokens: int) -> Batch:
+    """Made-up examples within the budget, as long as the longest of the corpus on both sides."""
+    longest = 1 + int(max(corpus.source_lengths.max(), corpus.target_lengths.max()))
+    return _longest_examples(corpus, max(1, max_tokens // longest))
+
+
+def _longest_examples(corpus: EncodedCorpus, number: int) -> Batch:
+    sources = None if corpus.sources is None else [[Vocab.unk] * int(corpus.source_lengths.max())] * number
+    return make_batch(sources, [[Vocab.unk] * int(corpus.target_lengths.max())] * number, range(number))
+
+
 def largest(fits: Callable[[int], bool], most: int) -> int:
     """The largest number from 1 to `most` that fits, to within TOLERANCE; 0 if none: by doubling, then by halving the
     gap to what does not fit.
@@ -140,8 +151,7 @@ class _Trials:
         autocast: Callable[[], AbstractContextManager[object]],
     ) -> None:
         self.model, self.loss, self.optimizer = parts
-        self.source = None if corpus.sources is None else [Vocab.unk] * int(corpus.source_lengths.max())
-        self.target = [Vocab.unk] * int(corpus.target_lengths.max())
+        self.corpus = corpus
         self.num_parts = min(options.accumulate, 2)  # with a second one, gradients are there from the beginning
         self.clip_norm = options.clip_norm
         self.device = device
@@ -149,7 +159,7 @@ class _Trials:
 
     def passes(self, number: int) -> bool:
         """Whether an update with micro-batches of so many examples ends well."""
-        batch = self._batch(number).to(self.device)
+        batch = _longest_examples(self.corpus, number).to(self.device)
         try:
             result = update(
                 self.model,
@@ -165,10 +175,6 @@ class _Trials:
             if self.device.type == "cuda":
                 torch.cuda.empty_cache()
         return result.num_parts == self.num_parts  # otherwise it was cut
-
-    def _batch(self, number: int) -> Batch:
-        sources = None if self.source is None else [self.source] * number
-        return make_batch(sources, [self.target] * number, range(number))
 
 
 class _HostRoom:

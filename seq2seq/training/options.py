@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 from annotated_types import Ge, Lt
 
 from seq2seq.registry import NonNegativeFloat, NonNegativeInt, PositiveInt
+from seq2seq.training.compiled import CompileMode
 from seq2seq.training.precision import Precision
 from seq2seq.training.strategies import StrategyName
 
@@ -38,6 +39,7 @@ class TrainerOptions:
         devices: processes that train together on this machine, each on a device of its own; null = one, or torchrun's
         strategy: of several processes each has the whole model (ddp), or a part of it where it is too large (fsdp)
         recompute: backward computes Transformer and convolutional layers again: half the memory, a quarter more time
+        compile: layers by torch.compile: always, never, or auto = on a GPU, where the run is long enough to gain by it
         num_threads: CPU threads; null = one for each core
         seed: of the initial weights, dropout and the order of the data
     """
@@ -65,6 +67,7 @@ class TrainerOptions:
     devices: PositiveInt | None = None
     strategy: StrategyName = "ddp"
     recompute: bool = False
+    compile: CompileMode = "auto"
     num_threads: PositiveInt | None = None
     seed: Annotated[int, Ge(0), Lt(2**63)] = 1
 

@@ -14,18 +14,23 @@ from seq2seq.nn.transformer import TransformerDecoderLayer, TransformerEncoderLa
 LAYERS = (TransformerEncoderLayer, TransformerDecoderLayer, ConvolutionalEncoderLayer, ConvolutionalDecoderLayer)
 
 
+def stack_layers(model: nn.Module) -> list[nn.Module]:
+    """Its Transformer and convolutional layers."""
+    return [module for module in model.modules() if isinstance(module, LAYERS)]
+
+
 def recompute_layers(model: nn.Module) -> None:
     """In training, each layer of a stack keeps nothing for backward but its inputs, and is computed once more there
     (Chen et al. 2016, arXiv:1604.06174): with the same dropout, so that all results stay the same.
 
     To be called before the model is divided among ranks. Raises ConfigError where it has no such layer.
     """
-    layers = [module for module in model.modules() if isinstance(module, LAYERS)]
+    layers = stack_layers(model)
     if not layers:
         told = "has no effect on this model, which has no Transformer or convolutional layers: set false"
         raise ConfigError(Problem("trainer.recompute", told))
     for layer in layers:
-        layer.forward = _recomputed(layer, layer.forward)  # type: ignore[method-assign]
+        layer.forward = _recomputed(layer, layer.forward)
 
 
 def _recomputed(layer: nn.Module, forward: Callable[..., Tensor]) -> Callable[..., Tensor]:

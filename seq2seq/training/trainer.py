@@ -18,6 +18,7 @@ from seq2seq.errors import ConfigError, UserError
 from seq2seq.models.base import Model
 from seq2seq.search.translator import Interrupted
 from seq2seq.training.checkpoint import LOWER_IS_BETTER, CheckpointStore
+from seq2seq.training.compiled import CompiledLayers
 from seq2seq.training.evaluator import Validator
 from seq2seq.training.generators import generators_state, restore_generators
 from seq2seq.training.interrupts import Interrupts, Stopped
@@ -73,6 +74,7 @@ class Trainer:
     autocast: Callable[[], AbstractContextManager[object]]
     describe: Callable[[Batch], str]
     strategy: Strategy = ONE_PROCESS
+    compiled: CompiledLayers | None = None
     on_step: Callable[[int, Mapping[str, float]], None] = lambda step, values: None
     progress: Progress = field(default_factory=Progress)
 
@@ -84,6 +86,12 @@ class Trainer:
         self.timed_from = time.monotonic()
         self.clock = time.monotonic()
         self.saved_step = 0
+
+    def compile(self, batch: Batch) -> None:
+        """What there is to compile, for a batch that has to be the same at every start of a run."""
+        if self.compiled is not None:
+            batch = batch.to(self.device)
+            self.compiled.warm_up(self.model, self.loss, batch, self.device, self.autocast, mode=self.options.compile)
 
     def train(self) -> Progress:
         """Raises Stopped after a signal, Diverged at a loss that is not finite; both leave good checkpoints behind."""
