@@ -122,6 +122,10 @@ def told(result: Any) -> tuple[int, str, str]:
             ["trainer.average=3", "trainer.average_of=best"],
             "trainer: average=3 checkpoints need keep_best=3 or more, not 1",
         ),
+        (
+            ["optimizer=adafactor", "trainer.strategy=fsdp"],
+            "trainer.strategy: fsdp cuts weights in parts, but optimizer=adafactor needs whole ones: set ddp",
+        ),
         (["trainer.max_steps=null"], "trainer: one of max_steps and max_epochs has to be given"),
         (["search.nbest=7"], "search: nbest is 7: must be at most beam_size, which is 5"),
         (["data.source=de"], "data: source and target are both de: one has to be en, the other de"),
