@@ -102,8 +102,9 @@ class Muon(torch.optim.Optimizer):
 
     One lr serves both: updates of matrices are scaled to the size of AdamW's as in Liu et al. (2025), arXiv:2502.16982.
     Matrices that are stored in one (queries, keys and values; the gates of a recurrent layer) are orthogonalized each
-    for itself. A convolution counts as the matrix that it applies to a window. What does not decay with adamw does not
-    decay here.
+    for itself, and a convolution counts as the matrix that it applies to a window. What does not decay with adamw does
+    not decay here. torch orthogonalizes in bfloat16, which takes many times as long on a CPU without instructions for
+    it.
 
     Options:
         lr: peak learning rate; the schedule multiplies it
@@ -169,12 +170,12 @@ class Muon(torch.optim.Optimizer):
             state = self.state[weight]
             if not state:
                 state["momentum_buffer"] = torch.zeros_like(weight)
-            tensors = (weight.detach(), weight.grad, state["momentum_buffer"])
+            tensors = (weight.detach(), weight.grad.contiguous(), state["momentum_buffer"])
             if hasattr(weight, "full_tensor"):
                 whole = [tensor.full_tensor() for tensor in tensors]
                 _step_by_muon(_matrices(whole, rows), group)
-                for part, tensor in zip(tensors, whole, strict=True):
-                    _keep_part(part, tensor)
+                _keep_part(tensors[0], whole[0])
+                _keep_part(tensors[2], whole[2])
             else:
                 matrices += _matrices(tensors, rows)
         if matrices:
