@@ -71,6 +71,9 @@ def check(config: RunConfig) -> None:
         model = tried(lambda: config.model(toy, toy if one_vocab else Vocab((*Vocab.special, "c"))))
     if not has_source:
         problems += _without_a_source(config, model)
+    if options.strategy == "fsdp" and getattr(config.optimizer.component, "needs_whole_weights", False):
+        told = f"fsdp cuts weights in parts, but optimizer={config.optimizer.name} needs whole ones: set ddp"
+        problems.append(Problem("trainer.strategy", told))
     builders: list[Callable[[], object]] = [
         config.loss,
         config.search,

@@ -19,9 +19,11 @@ from seq2seq.data.batch import Batch
 from seq2seq.models.base import DecoderState, Model, StackDecoder, decoders, encoders
 from seq2seq.models.decoder_only import DecoderOnly
 from seq2seq.models.encoder_decoder import EncoderDecoder
+from seq2seq.nn.attention import CrossAttention, SelfAttention
 from seq2seq.nn.recording import recording
 from seq2seq.registry import Factory
 from seq2seq.text.vocab import Vocab
+from seq2seq.training.optimizers import Muon
 
 for package in (seq2seq.models.encoders, seq2seq.models.decoders):
     for found in pkgutil.iter_modules(package.__path__, package.__name__ + "."):
@@ -453,3 +455,28 @@ def test_attention_to_a_source_without_any_token(
     if weights is not None:
         assert not weights[1].any()
         assert_close(weights[::2].sum(dim=2), torch.ones(2, T))
+
+
+@every_model
+def test_muon_finds_the_matrices(pair: Pair | Stack) -> None:
+    """By their names: all but tables, heads and vectors, and those that are stored in one each for itself."""
+    model = pair.build()
+    expected = {}
+    for path, module in model.named_modules():
+        for name, weight in module.named_parameters(recurse=False):
+            is_table = isinstance(module, nn.Embedding) or module is model.head
+            if not is_table and weight.dim() > 1 and weight.size(0) > 1 and weight[0].numel() > 1:
+                expected[f"{path}.{name}"] = [weight.size(0)]
+    for path, module in model.named_modules():
+        if isinstance(module, SelfAttention):
+            heads = (module.num_heads, module.num_kv_heads, module.num_kv_heads)
+            expected[f"{path}.qkv.weight"] = [number * module.head_dim for number in heads]
+        elif isinstance(module, CrossAttention):
+            expected[f"{path}.key_value.weight"] = [module.num_kv_heads * module.head_dim] * 2
+        elif isinstance(module, nn.RNNBase):
+            gates = {"LSTM": 4, "GRU": 3}.get(module.mode, 1)
+            names = [name for name, weight in module.named_parameters() if weight.dim() > 1]
+            expected |= {f"{path}.{name}": [module.hidden_size] * gates for name in names}
+    groups = [group for group in Muon(model.named_parameters()).param_groups if "rows" in group]
+    found = {name: rows for group in groups for name, rows in zip(group["param_names"], group["rows"], strict=True)}
+    assert found == expected

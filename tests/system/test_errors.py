@@ -127,6 +127,10 @@ def told(result: Any) -> tuple[int, str, str]:
             ["trainer.average=3", "trainer.average_of=best"],
             "trainer: average=3 checkpoints need keep_best=3 or more, not 1",
         ),
+        (
+            ["optimizer=adafactor", "trainer.strategy=fsdp"],
+            "trainer.strategy: fsdp cuts weights in parts, but optimizer=adafactor needs whole ones: set ddp",
+        ),
         (["trainer.max_steps=null"], "trainer: one of max_steps and max_epochs has to be given"),
         (
             ["trainer.max_tokens=auto", "trainer.strategy=fsdp"],

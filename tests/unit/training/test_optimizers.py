@@ -1,6 +1,7 @@
 import copy
 import io
 import math
+from collections import OrderedDict
 from collections.abc import Iterator
 
 import pytest
@@ -8,12 +9,17 @@ import torch
 from torch import nn
 from torch.nn.utils import parametrizations
 
-from seq2seq.training.optimizers import Adam, AdamW, optimizers
+from seq2seq.training.optimizers import Adafactor, Adam, AdamW, Muon, optimizers
+
+Optimizer = type[Adafactor] | type[Adam] | type[AdamW] | type[Muon]
+
+every_optimizer = pytest.mark.parametrize("cls", optimizers.components.values(), ids=optimizers.components.keys())
 
 
 def small_model() -> nn.Module:
     torch.manual_seed(0)
-    return nn.Sequential(nn.Embedding(11, 5), nn.Linear(5, 7), nn.LayerNorm(7), nn.Linear(7, 3))
+    layers = {"embedding": nn.Embedding(11, 5), "inner": nn.Linear(5, 7), "norm": nn.LayerNorm(7)}
+    return nn.Sequential(OrderedDict(layers | {"outer": nn.Linear(7, 6), "head": nn.Linear(6, 3)}))
 
 
 def train(model: nn.Module, optimizer: torch.optim.Optimizer, steps: Iterator[int]) -> None:
@@ -25,11 +31,11 @@ def train(model: nn.Module, optimizer: torch.optim.Optimizer, steps: Iterator[in
 
 
 def test_registered() -> None:
-    assert optimizers.components == {"adamw": AdamW, "adam": Adam}
+    assert optimizers.components == {"adafactor": Adafactor, "adam": Adam, "adamw": AdamW, "muon": Muon}
 
 
-@pytest.mark.parametrize("cls", [AdamW, Adam])
-def test_only_matrices_decay(cls: type[AdamW] | type[Adam]) -> None:
+@every_optimizer
+def test_only_matrices_decay(cls: Optimizer) -> None:
     model = small_model()
     optimizer = cls(model.named_parameters(), weight_decay=0.25)
     decay = {id(p): group["weight_decay"] for group in optimizer.param_groups for p in group["params"]}
@@ -40,9 +46,9 @@ def test_only_matrices_decay(cls: type[AdamW] | type[Adam]) -> None:
     )
 
 
-@pytest.mark.parametrize("cls", [AdamW, Adam])
+@every_optimizer
 @pytest.mark.parametrize("layer", [nn.Conv1d(5, 7, 3), nn.Linear(5, 7)], ids=["convolution", "linear"])
-def test_lengths_of_weight_norm_do_not_decay(cls: type[AdamW] | type[Adam], layer: nn.Conv1d | nn.Linear) -> None:
+def test_lengths_of_weight_norm_do_not_decay(cls: Optimizer, layer: nn.Conv1d | nn.Linear) -> None:
     """Its directions decay: they have the weight's shape. Their lengths are one for each of the 7 outputs."""
     model = nn.Sequential(parametrizations.weight_norm(copy.deepcopy(layer)))
     optimizer = cls(model.named_parameters(), weight_decay=0.25)
@@ -79,8 +85,8 @@ def test_adam_penalty_goes_through_the_gradient() -> None:
     assert matrix[0].tolist() == pytest.approx([1.9, -2.9])
 
 
-@pytest.mark.parametrize("cls", [AdamW, Adam])
-def test_resumed_equals_uninterrupted(cls: type[AdamW] | type[Adam]) -> None:
+@every_optimizer
+def test_resumed_equals_uninterrupted(cls: Optimizer) -> None:
     model = small_model()
     optimizer = cls(model.named_parameters(), lr=0.01, weight_decay=0.1)
     train(model, optimizer, iter(range(3)))
@@ -108,13 +114,16 @@ def test_fused_on_a_cpu_only_where_it_can() -> None:
     assert AdamW(small_model().to("meta").named_parameters()).defaults["fused"] is False
 
 
-def test_frozen_parameters_are_left_out() -> None:
+@every_optimizer
+@pytest.mark.parametrize("frozen", ["embedding.weight", "inner.weight"])
+def test_frozen_parameters_are_left_out(cls: Optimizer, frozen: str) -> None:
     model = small_model()
-    model[0].weight.requires_grad_(False)
-    optimizer = AdamW(model.named_parameters())
-    assert "0.weight" not in [name for group in optimizer.param_groups for name in group["param_names"]]
+    model.get_parameter(frozen).requires_grad_(False)
+    optimizer = cls(model.named_parameters())
+    names = {name for group in optimizer.param_groups for name in group["param_names"]}
+    assert names == {name for name, _ in model.named_parameters()} - {frozen}
     with pytest.raises(ValueError, match="no trainable parameters"):
-        AdamW(model.requires_grad_(False).named_parameters())
+        cls(model.requires_grad_(False).named_parameters())
 
 
 @pytest.mark.parametrize("betas", [(1.0, 0.9), (0.9, 1.0), (-0.1, 0.9)])
@@ -124,11 +133,96 @@ def test_betas_lie_below_one(cls: type[AdamW] | type[Adam], betas: tuple[float, 
         cls(small_model().named_parameters(), betas=betas)
 
 
-def test_the_schedule_finds_the_peak_lr_after_a_resume() -> None:
+@every_optimizer
+def test_the_schedule_finds_the_peak_lr_after_a_resume(cls: Optimizer) -> None:
     model = small_model()
-    optimizer = AdamW(model.named_parameters(), lr=0.02)
+    optimizer = cls(model.named_parameters(), lr=0.02)
     for group in optimizer.param_groups:
         group["lr"] = 0.001
-    resumed = AdamW(model.named_parameters(), lr=0.02)
+    resumed = cls(model.named_parameters(), lr=0.02)
     resumed.load_state_dict(optimizer.state_dict())
     assert resumed.defaults["lr"] == 0.02
+
+
+@every_optimizer
+@pytest.mark.parametrize("resumed", [False, True])
+def test_the_schedule_s_lr_is_that_of_all_parameters(cls: Optimizer, resumed: bool) -> None:
+    """With lr 0 none changes, and else all do, those of a resumed optimizer, too."""
+    model = small_model()
+    optimizer = cls(model.named_parameters())
+    if resumed:
+        train(model, optimizer, iter([0]))
+        optimizer.load_state_dict(copy.deepcopy(optimizer.state_dict()))
+    for lr in (0.0, 0.01):
+        before = copy.deepcopy(model.state_dict())
+        for group in optimizer.param_groups:
+            group["lr"] = lr
+        train(model, optimizer, iter([1]))
+        assert {not torch.equal(before[name], now) for name, now in model.state_dict().items()} == {lr > 0}
+
+
+@every_optimizer
+def test_a_copy_goes_on_as_the_first_one_does(cls: Optimizer) -> None:
+    model = small_model()
+    optimizer = cls(model.named_parameters(), lr=0.02)
+    train(model, optimizer, iter(range(2)))
+    other_model, other = copy.deepcopy((model, optimizer))
+    train(model, optimizer, iter([2]))
+    train(other_model, other, iter([2]))
+    torch.testing.assert_close(other_model.state_dict(), model.state_dict(), rtol=0, atol=0)
+
+
+def hidden(optimizer: Muon) -> dict[str, list[int]]:
+    """What is orthogonalized: the rows of the matrices in each weight."""
+    groups = [group for group in optimizer.param_groups if "rows" in group]
+    return {name: rows for group in groups for name, rows in zip(group["param_names"], group["rows"], strict=True)}
+
+
+def test_muon_leaves_tables_and_vectors_to_adamw() -> None:
+    model = small_model()
+    model.add_module("score", nn.Linear(7, 1))
+    model.add_module("weight_norm", parametrizations.weight_norm(nn.Conv1d(5, 4, 3)))
+    assert hidden(Muon(model.named_parameters())) == {
+        "inner.weight": [7],
+        "outer.weight": [6],
+        "weight_norm.parametrizations.weight.original1": [4],
+    }
+    optimizer = Muon([("embedding.weight", nn.Parameter(torch.ones(3, 2)))])
+    assert hidden(optimizer) == {}
+
+
+def test_muon_without_tables_and_vectors() -> None:
+    weight = nn.Parameter(torch.zeros(3, 2))
+    optimizer = Muon([("weight", weight)], lr=0.1)
+    weight.grad = torch.ones(3, 2)
+    optimizer.step()
+    assert (weight < 0).all()
+
+
+def test_muon_takes_a_convolution_as_the_matrix_of_a_window() -> None:
+    torch.manual_seed(4)
+    convolution, linear = nn.Conv1d(5, 7, 3), nn.Linear(15, 7)
+    linear.load_state_dict({"weight": convolution.weight.flatten(1), "bias": convolution.bias})
+    windows = torch.randn(6, 5, 3)
+    optimizers = [Muon(layer.named_parameters(), lr=0.1) for layer in (convolution, linear)]
+    for _ in range(2):
+        convolution(windows).square().sum().backward()
+        linear(windows.flatten(1)).square().sum().backward()
+        for optimizer in optimizers:
+            optimizer.step()
+            optimizer.zero_grad()
+    torch.testing.assert_close(convolution.weight.flatten(1), linear.weight, rtol=1e-4, atol=1e-4)
+
+
+def test_muon_evaluates_a_closure_once_with_gradients() -> None:
+    model = small_model()
+    optimizer = Muon(model.named_parameters(), lr=0.01)
+
+    def closure() -> torch.Tensor:
+        optimizer.zero_grad()
+        loss = model(torch.tensor([1, 2])).square().sum()
+        loss.backward()
+        return loss
+
+    losses = [optimizer.step(closure).item() for _ in range(3)]
+    assert losses[0] > losses[1] > losses[2]

@@ -17,7 +17,7 @@ from seq2seq.training.checkpoint import CheckpointStore, load_training, load_wei
 from seq2seq.training.generators import seed_generators
 from seq2seq.training.interrupts import Stopped
 from seq2seq.training.loss import CrossEntropy
-from seq2seq.training.optimizers import AdamW
+from seq2seq.training.optimizers import AdamW, Muon
 from seq2seq.training.options import TrainerOptions
 from seq2seq.training.parallel import ALONE, Parallel
 from seq2seq.training.schedules import InverseSqrt
@@ -42,6 +42,7 @@ def make(make_model, make_corpus, tmp_path: Path) -> Make:
         folder: str = "run",
         dropout: float = 0.0,
         family: str = "transformer",
+        muon: bool = False,
         **options: Any,
     ) -> Trainer:
         defaults = {"max_tokens": 24, "validate_every": 1000, "log_every": 1000, "average": 1}
@@ -61,7 +62,7 @@ def make(make_model, make_corpus, tmp_path: Path) -> Make:
             model=model,
             loss=CrossEntropy(),
             # A large eps, since some gradients (of the biases of keys) are nothing but rounding.
-            optimizer=AdamW(model.named_parameters(), lr=0.01, eps=1e-3),
+            optimizer=(Muon if muon else AdamW)(model.named_parameters(), lr=0.01, eps=1e-3),
             schedule=InverseSqrt(None, warmup=4),
             loader=loader,
             validator=None,
@@ -135,19 +136,20 @@ def test_ranks_train_as_one_process_over_the_same_batches(
         torch.testing.assert_close(of_rank, weights(alone), rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("muon", [False, True], ids=["adamw", "muon"])
 @pytest.mark.parametrize("strategy", STRATEGIES)
-def test_stopped_and_resumed_ranks_end_with_the_same_bits(strategy: str, make: Make, on_ranks) -> None:
+def test_stopped_and_resumed_ranks_end_with_the_same_bits(strategy: str, muon: bool, make: Make, on_ranks) -> None:
     """With dropout, of which each rank draws its own."""
 
     def whole(parallel: Parallel) -> Any:
-        trainer = make(parallel, strategy, "whole", dropout=0.3, max_steps=9)
+        trainer = make(parallel, strategy, "whole", dropout=0.3, max_steps=9, muon=muon)
         trainer.train()
         return weights(trainer), torch.rand(1).item()
 
     def in_two_parts(parallel: Parallel) -> Any:
-        make(parallel, strategy, dropout=0.3, max_steps=5).train()
+        make(parallel, strategy, dropout=0.3, max_steps=5, muon=muon).train()
         torch.manual_seed(99)
-        trainer = make(parallel, strategy, dropout=0.3, max_steps=9)
+        trainer = make(parallel, strategy, dropout=0.3, max_steps=9, muon=muon)
         assert trainer.progress.step == 5
         trainer.train()
         return weights(trainer), torch.rand(1).item()
@@ -158,6 +160,26 @@ def test_stopped_and_resumed_ranks_end_with_the_same_bits(strategy: str, make: M
     for (resumed, drawn_after), expected in zip(on_ranks(2, in_two_parts), (drawn, drawn_by_other), strict=True):
         torch.testing.assert_close(resumed, first, rtol=0, atol=0)
         assert drawn_after == expected
+
+
+@pytest.mark.parametrize(("family", "strategy"), [("transformer", "ddp"), ("transformer", "fsdp"), ("lstm", "fsdp")])
+def test_ranks_orthogonalize_the_matrices_that_one_process_has(
+    family: str, strategy: str, make: Make, on_ranks
+) -> None:
+    """Parts of 3 ranks, which matrices stored in one do not end at; rounded to bfloat16, as torch's Muon does it."""
+    alone = make(family=family, accumulate=3, max_steps=2, muon=True, folder="alone")
+    begin = weights(alone)
+    alone.train()
+
+    def train(parallel: Parallel) -> Any:
+        trainer = make(parallel, strategy, family=family, max_steps=2, muon=True)
+        trainer.train()
+        return weights(trainer)
+
+    for of_rank in on_ranks(3, train):
+        for name, weight in weights(alone).items():
+            moved = weight - begin[name]
+            assert (of_rank[name] - weight).norm() < 0.02 * moved.norm(), name
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
