@@ -2,9 +2,9 @@
 
     python scripts/multi30k_table.py --minutes 15 --train data/train --validation data/val --test data/test_2016_flickr
 
-Everything but the model, its learning rate and its dropout is that of experiment=multi30k. A schedule has to know the
-number of steps beforehand, so some real steps of each preset are timed first, by the CPU time of this process, which
-others at work on the machine change least; validations come on top. The plan is stored beside the runs: the same
+Everything but the model, its optimizer, learning rate and dropout is that of experiment=multi30k. A schedule has to
+know the number of steps beforehand, so some real steps of each preset are timed first, by the CPU time of this process,
+which others at work on the machine change least; validations come on top. The plan is stored beside the runs: the same
 command again goes on where it was stopped, and trains nothing twice.
 """
 
@@ -36,13 +36,13 @@ UNTIMED_STEPS = 3
 
 # The best that is known for presets whose names begin so; the longest beginning counts.
 SETTINGS: dict[str, list[str]] = {
-    "transformer": ["optimizer.lr=5e-3", "model.encoder.dropout=0.1", "model.decoder.dropout=0.1"],
+    "transformer": ["optimizer=muon", "optimizer.lr=1e-2", "model.encoder.dropout=0.1", "model.decoder.dropout=0.1"],
     "lstm": ["optimizer.lr=4e-3"],
     "gru": ["optimizer.lr=4e-3"],
     "rnn": ["optimizer.lr=2e-3"],
     "conv": ["optimizer.lr=4e-3", "model.encoder.dropout=0.2", "model.decoder.dropout=0.2"],
     # without the experiment's dropout of an encoder, which is not there
-    "decoder_only": ["optimizer.lr=5e-3", "model.decoder.dropout=0.1", "~model.encoder"],
+    "decoder_only": ["optimizer=muon", "optimizer.lr=1e-2", "model.decoder.dropout=0.1", "~model.encoder"],
     "transformer_lstm": ["optimizer.lr=2e-3", "model.encoder.dropout=0.1", "model.decoder.dropout=0.1"],
 }
 
