@@ -31,7 +31,7 @@ from seq2seq.training.checkpoint import Checkpoint, CheckpointStore, load_traini
 from seq2seq.training.compiled import CompiledLayers, compile_layers
 from seq2seq.training.console import IN_FILE_ONLY, ConsoleReporter, progress_bar, setup_logging
 from seq2seq.training.evaluator import Validator
-from seq2seq.training.fitting import Parts, longest_batch, stored_or_found_max_tokens
+from seq2seq.training.fitting import Parts, find_max_tokens, longest_batch, stored_or_found_max_tokens
 from seq2seq.training.generators import seed_generators
 from seq2seq.training.options import TrainerOptions
 from seq2seq.training.parallel import ALONE, Parallel, contact
@@ -149,7 +149,8 @@ def _prepare_and_train(
         else:
             if parallel.first:
                 _report_to_files_and_screen(config, run, trainer, stack)
-            trainer.compile(longest_batch(encoded, max_tokens=config.trainer.token_budget))
+            if trainer.compiled is not None:  # half of the budget: the longest on both sides would be the largest batch
+                trainer.compile(longest_batch(encoded, max_tokens=config.trainer.token_budget // 2))
             trainer.train()
             _finish(config, trainer)
     best = trainer.checkpoints.best(1)
@@ -174,7 +175,8 @@ def _with_max_tokens(
             recompute_layers(model)
         return model.to(device), config.loss(), config.optimizer(model.named_parameters())
 
-    found = stored_or_found_max_tokens(run, make_parts, encoded, options, device, precision, parallel)
+    find = partial(find_max_tokens, make_parts, encoded, options, device, precision, parallel)
+    found = stored_or_found_max_tokens(run, find, parallel)
     return replace(config, trainer=replace(options, max_tokens=found))
 
 

@@ -32,22 +32,14 @@ CPU_SHARE = 0.5  # of the memory that is free at the start; the rest is for othe
 CPU_TOKENS = 8192  # no machine's CPU is faster with larger batches
 
 
-def stored_or_found_max_tokens(
-    run: RunDir,
-    make_parts: Callable[[], Parts],
-    corpus: EncodedCorpus,
-    options: TrainerOptions,
-    device: torch.device,
-    autocast: Callable[[], AbstractContextManager[object]],
-    parallel: Parallel = ALONE,
-) -> int:
+def stored_or_found_max_tokens(run: RunDir, find: Callable[[], int], parallel: Parallel = ALONE) -> int:
     """Found once and stored in the run, so that all its starts have the same batches. Called by all ranks."""
     found = parallel.share(run.read_max_tokens() if parallel.first else None)
     if found is not None:
         log.info("trainer.max_tokens=auto: %s, as this run has found before", f"{found:,}")
         return found
     log.info("trainer.max_tokens=auto: looking for the largest batch that fits in memory")
-    found = find_max_tokens(make_parts, corpus, options, device, autocast, parallel)
+    found = find()
     log.info("trainer.max_tokens=auto: %s", f"{found:,}")
     if parallel.first:
         run.store_max_tokens(found)
@@ -115,9 +107,9 @@ def _number_that_fits(
 
 
 def longest_batch(corpus: EncodedCorpus, *, max_tokens: int) -> Batch:
-    """Made-up examples within the budget, as long as the longest of the corpus on both sides."""
+    """Made-up examples within the budget, but at least two, as long as the longest of the corpus on both sides."""
     longest = 1 + int(max(corpus.source_lengths.max(), corpus.target_lengths.max()))
-    return _longest_examples(corpus, max(1, max_tokens // longest))
+    return _longest_examples(corpus, max(2, max_tokens // longest))
 
 
 def _longest_examples(corpus: EncodedCorpus, number: int) -> Batch:

@@ -89,9 +89,13 @@ class Trainer:
 
     def compile(self, batch: Batch) -> None:
         """What there is to compile, for a batch that has to be the same at every start of a run."""
-        if self.compiled is not None:
-            batch = batch.to(self.device)
-            self.compiled.warm_up(self.model, self.loss, batch, self.device, self.autocast, mode=self.options.compile)
+        if self.compiled is None:
+            return
+        moved, mode = batch.to(self.device), self.options.compile
+        try:
+            self.compiled.warm_up(self.model, self.loss, moved, self.device, self.autocast, mode=mode)
+        except torch.OutOfMemoryError as error:
+            raise self._out_of_memory() from error
 
     def train(self) -> Progress:
         """Raises Stopped after a signal, Diverged at a loss that is not finite; both leave good checkpoints behind."""
@@ -159,7 +163,7 @@ class Trainer:
                 strategy=self.strategy,
             )
         except torch.OutOfMemoryError as error:
-            raise ConfigError(f"out of memory: lower trainer.max_tokens (now {self.options.max_tokens})") from error
+            raise self._out_of_memory() from error
         self.progress.step += 1
         if result.num_parts > len(moved):
             self._tell_halved(moved, result.num_parts)
@@ -168,6 +172,9 @@ class Trainer:
         if self.device.type == "cpu" or len(self.unread) >= UNREAD:  # on a GPU reading would wait for the step
             self._read_results()
         self.on_step(self.progress.step, {})
+
+    def _out_of_memory(self) -> ConfigError:
+        return ConfigError(f"out of memory: lower trainer.max_tokens (now {self.options.token_budget})")
 
     def _tell_halved(self, micro_batches: Sequence[Batch], num_parts: int) -> None:
         shapes = ", ".join(f"{len(b.numbers)} x {b.source.size(1)} and {b.target.size(1)}" for b in micro_batches)

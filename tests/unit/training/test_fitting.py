@@ -21,7 +21,7 @@ from seq2seq.models.decoders.transformer import TransformerDecoder
 from seq2seq.registry import Factory
 from seq2seq.text.vocab import Vocab
 from seq2seq.training import fitting
-from seq2seq.training.fitting import Parts, find_max_tokens, largest, stored_or_found_max_tokens
+from seq2seq.training.fitting import Parts, find_max_tokens, largest, longest_batch, stored_or_found_max_tokens
 from seq2seq.training.loss import CrossEntropy
 from seq2seq.training.optimizers import AdamW
 from seq2seq.training.options import TrainerOptions
@@ -212,21 +212,16 @@ def test_ranks_take_the_smallest_number(find: Callable[..., int], on_ranks) -> N
     assert "not even one example" in first
 
 
-def test_the_number_is_found_once_and_stored(make_model, tmp_path: Path, on_ranks, caplog) -> None:
+def test_the_number_is_found_once_and_stored(tmp_path: Path, on_ranks, caplog) -> None:
     run = RunDir(tmp_path)
-    options = TrainerOptions(max_tokens="auto")
 
-    def make_parts() -> Parts:
-        model = make_model("lstm")
-        return model, Limited(63), AdamW(model.named_parameters(), lr=0.1)
-
-    def never() -> Parts:
+    def never() -> int:
         raise AssertionError
 
     caplog.set_level(logging.INFO)
-    assert stored_or_found_max_tokens(run, make_parts, CORPUS, options, CPU, nullcontext) == 84
+    assert stored_or_found_max_tokens(run, lambda: 84) == 84
     assert (tmp_path / "max_tokens.txt").read_text() == "84\n"
-    assert stored_or_found_max_tokens(run, never, CORPUS, options, CPU, nullcontext) == 84
+    assert stored_or_found_max_tokens(run, never) == 84
     assert caplog.messages == [
         "trainer.max_tokens=auto: looking for the largest batch that fits in memory",
         "trainer.max_tokens=auto: 84",
@@ -235,6 +230,14 @@ def test_the_number_is_found_once_and_stored(make_model, tmp_path: Path, on_rank
 
     def again(parallel: Parallel) -> int:
         own = run if parallel.first else RunDir(tmp_path / "elsewhere")
-        return stored_or_found_max_tokens(own, never, CORPUS, options, CPU, nullcontext, parallel)
+        return stored_or_found_max_tokens(own, never, parallel)
 
     assert on_ranks(2, again) == [84, 84]
+
+
+def test_the_longest_batch() -> None:
+    longest = max(int(CORPUS.source_lengths.max()), int(CORPUS.target_lengths.max())) + 1
+    for max_tokens, expected in ((5 * longest + 1, 5), (2 * longest, 2), (1, 2)):
+        batch = longest_batch(CORPUS, max_tokens=max_tokens)
+        assert batch.source.shape == (expected, int(CORPUS.source_lengths.max()) + 1)
+        assert batch.labels.shape == (expected, int(CORPUS.target_lengths.max()) + 1)
