@@ -181,7 +181,7 @@ def measure(overrides: Sequence[str], settings: Settings) -> dict[str, Any]:
     found["memory"] = peak_memory(device) - before
     length = settings.length or USUAL_LENGTH
     held = Unending(model.eval())
-    with torch.inference_mode(), context():
+    with torch.no_grad(), context():
         for name, make in (("beam", partial(Beam, beam_size=BEAM)), ("greedy", Greedy)):
             make(max_length=2)(held, source, mask)  # type: ignore[arg-type]
             search = partial(make(max_length=length - 1), held, source, mask)  # type: ignore[arg-type]

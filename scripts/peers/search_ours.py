@@ -29,7 +29,7 @@ def main() -> None:
     def translate(pairs: Pairs, length: int) -> list[list[int]]:
         source, _ = pairs.tensors()
         search = Beam(beam_size=work.beam_size, max_length=length - 1)
-        with torch.inference_mode(), context():
+        with torch.no_grad(), context():
             found = search(model, source, source != PAD)  # type: ignore[arg-type]
         return [hypotheses[0].tokens for hypotheses in found]
 

@@ -53,10 +53,10 @@ class DecoderState(ABC):
 
     @abstractmethod
     def reorder(self, hypotheses: Tensor) -> DecoderState:
-        """Row n of the result continues row hypotheses[n] of this one; (N',), which may be more or fewer rows than now.
+        """Row n of the result continues row hypotheses[n] of this one, which is of the same source; (N',), N' = B x W'.
 
-        The rows of a source stay side by side, and every source has the same number of them. What belongs to a source
-        is neither moved nor copied.
+        What belongs to a source is neither moved nor copied. What hypotheses have in common may be shared, so that of
+        the states made from one only the newest may go on.
         """
 
 

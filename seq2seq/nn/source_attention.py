@@ -108,11 +108,11 @@ class MultiHeadAttention(SourceAttention):
         self.attention = CrossAttention(d_model, memory_dim, num_heads)
 
     def keys(self, states: Tensor) -> Tensor:
-        """states (B,S,memory_dim) -> (B,2H,S,K), the heads of keys and values."""
+        """states (B,S,memory_dim) -> (B,H,2,S,K), the heads of keys and values."""
         return self.attention.heads(states)
 
     def forward(self, query: Tensor, keys: Tensor, states: Tensor, mask: Tensor) -> Tensor:
-        """query (B,T,D), keys (B,2H,S,K), mask (B,S) -> contexts (B,T,D). The states are in the keys."""
+        """query (B,T,D), keys (B,H,2,S,K), mask (B,S) -> contexts (B,T,D). The states are in the keys."""
         contexts: Tensor = self.attention(query, keys, attendable(mask))
         return contexts
 

@@ -177,18 +177,15 @@ class TransformerDecoderLayer(nn.Module):
         bias: Tensor | None = None,
         rotation: Tensor | None = None,
     ) -> Tensor:
-        """x (N,T,D), memory (B,2G,S,K) from `cross_attention.heads`, memory_mask (B,1,1,S) -> (N,T,D).
+        """x (N,T,D), memory (B,G,2,S,K) from `cross_attention.heads`, memory_mask (B,1,1,S) -> (N,T,D).
 
-        bias (1,H,T,T), which hides the future, and rotation (2,T,K/2) are of the self-attention. With `past`
-        (N,2G,C,K) as in SelfAttention, x is the one column of `position`, and bias (1,H,1,position+1) its row.
-
-        Without attention to a memory, what stands for it is the prompt that self-attention reads, if there is one.
+        bias (1,H,T,T), which hides the future, and rotation (2,T,K/2) are of the self-attention, and so are `past`
+        (N,G,2,C,K) and position.
         """
         cross_attention = self.cross_attention
-        prompt = (memory, memory_mask) if cross_attention is None else (None, None)
 
         def to_target(y: Tensor) -> Tensor:
-            output: Tensor = self.attention(y, bias, past, position, rotation, *prompt)
+            output: Tensor = self.attention(y, bias, past, position, rotation)
             return output
 
         before = x

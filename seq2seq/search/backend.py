@@ -40,7 +40,8 @@ class TorchBackend(Backend):
     precision_context: Callable[[], AbstractContextManager[Any]]
 
     def __call__(self, batches: Iterable[Rows]) -> Generator[list[list[Hypothesis]], None, None]:
-        with evaluating(self.model), torch.inference_mode(), self.precision_context():
+        # not inference_mode, in which autocast would cast the weights anew at each step
+        with evaluating(self.model), torch.no_grad(), self.precision_context():
             yield from map(self._search, batches)
 
     def _search(self, rows: Rows) -> list[list[Hypothesis]]:

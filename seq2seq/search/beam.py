@@ -19,6 +19,9 @@ from seq2seq.search.base import PROMPT_ROOM, Hypothesis, Search, searches, usual
 from seq2seq.text.vocab import Vocab
 
 NUM_NEVER_CONTINUED = 3  # pad and bos are never generated, and nothing follows eos
+IN_CACHE = 1 << 18  # numbers that a core keeps at hand
+GROUP = 32  # values that are compared at once before the best are looked for
+FEW_GROUPS = 4  # for each of the best: too few to gain by it
 
 
 @dataclass(frozen=True)
@@ -55,12 +58,23 @@ class Beams:
         tokens = torch.full((num_sources, 1, 1), Vocab.bos, device=device)
         return cls(list(range(num_sources)), tokens, torch.zeros(num_sources, 1, device=device))
 
-    def candidates(self, log_probabilities: Tensor, count: int) -> Candidates:
-        """log_probabilities (B,W,V) of the next tokens -> the `count` best of each source, or all there are."""
-        totals = (self.log_probabilities[:, :, None] + log_probabilities).flatten(1)  # (B, W*V)
-        best, index = highest(totals, min(count, totals.size(1)))
-        vocabulary = log_probabilities.size(2)
-        return Candidates(best, index // vocabulary, index % vocabulary)
+    def candidates(self, logits: Tensor, only: Sequence[int | None], count: int) -> Candidates:
+        """logits (B,W,V) of the next tokens -> the `count` best of each source, or all there are.
+
+        only: as for allowed_log_probabilities. On a CPU some sources at a time: what stays in its cache.
+        """
+        sources, width, vocabulary = logits.shape
+        step = max(1, IN_CACHE // (width * vocabulary)) if logits.device.type == "cpu" else sources
+        best, index = [], []
+        for start in range(0, sources, step):
+            some = slice(start, start + step)
+            totals = allowed_log_probabilities(logits[some], only[some])
+            totals += self.log_probabilities[some, :, None]
+            values, places = highest(totals.flatten(1), min(count, width * vocabulary))  # (B, W*V)
+            best.append(values)
+            index.append(places)
+        places = torch.cat(index)
+        return Candidates(torch.cat(best), places // vocabulary, places % vocabulary)
 
     def select(self, index: Tensor, rows: list[int]) -> Beams:
         """Keeps the sources in these rows; index (B',) holds the same rows."""
@@ -159,7 +173,7 @@ class Beam(Search):
                 Vocab.eos if at_end else prompts[place][length] if length < len(prompts[place]) else None
                 for place, at_end in zip(beams.sources, at_limit, strict=True)
             ]
-            candidates = beams.candidates(allowed_log_probabilities(logits, only), 2 * self.beam_size)
+            candidates = beams.candidates(logits, only, 2 * self.beam_size)
             self._finish(beams, candidates, finished)  # the one place of a step that waits for the device
 
             rows = [
@@ -233,10 +247,27 @@ def highest(values: Tensor, count: int) -> tuple[Tensor, Tensor]:
     Of equal ones the first comes first, which topk alone does not promise: the bits of a positive float, read as an
     integer, keep its order, so the bits followed by the index make keys without ties.
     """
-    index = values.topk(count, sorted=False).indices
+    index = places_of_highest(values, count)
     bits = values.gather(1, index).abs().view(torch.int32).long()
     index = ((bits << 32) | index).sort(dim=1).values & 0xFFFFFFFF
     return values.gather(1, index), index
+
+
+def places_of_highest(values: Tensor, count: int) -> Tensor:
+    """values (B,L) -> (B,count), in no order.
+
+    Where L is large, first the maxima of groups, which take one fast pass: the highest values are in the `count` groups
+    with the highest maxima.
+    """
+    groups = values.size(1) // GROUP  # a group: every groups-th value, GROUP of them
+    if groups < FEW_GROUPS * count:
+        return values.topk(count, sorted=False).indices
+    grouped, rest = values[:, : groups * GROUP], values[:, groups * GROUP :]
+    best = grouped.view(-1, GROUP, groups).amax(dim=1).topk(count, sorted=False).indices  # (B,count)
+    places = best[:, None] + torch.arange(0, groups * GROUP, groups, device=best.device)[:, None]  # (B,GROUP,count)
+    left_over = torch.arange(groups * GROUP, values.size(1), device=best.device).expand_as(rest)
+    places = torch.cat((places.flatten(1), left_over), dim=1)
+    return places.gather(1, values.gather(1, places).topk(count, sorted=False).indices)
 
 
 def on_device(tensor: Tensor, device: torch.device) -> Tensor:

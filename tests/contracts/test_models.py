@@ -376,21 +376,6 @@ def test_weights_come_from_the_global_generator(pair: Pair | Stack) -> None:
     )
 
 
-@every_model
-@torch.no_grad()
-def test_an_earlier_state_can_be_reordered_twice(
-    pair: Pair | Stack, source: tuple[Tensor, Tensor], target: Tensor
-) -> None:
-    """Two reorders of one state do not disturb each other."""
-    model = pair.build().eval()
-    state = model.start(*source, max_length=T)
-    _, state = model.step(target[:, 0], state)
-    same, twice = state.reorder(torch.arange(B)), state.reorder(torch.arange(B).repeat_interleave(BEAM))
-    logits, _ = model.step(target[:, 1], same)
-    doubled, _ = model.step(target[:, 1].repeat_interleave(BEAM), twice)
-    assert_close(doubled[::BEAM], logits)
-
-
 def attends(pair: Pair | Stack) -> bool:
     return pair.decoder == "transformer" if isinstance(pair, Stack) else pair.decoder_options.get("attention") != "none"
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from seq2seq.models.base import Decoder, DecoderState, Memory, decoders
 from seq2seq.models.encoders.convolutional import KeyedMemory
-from seq2seq.nn.attention import is_identity, select_sources
+from seq2seq.nn.cache import is_identity, select_sources
 from seq2seq.nn.convolution import SCALE, AttendedSource, ConvolutionalDecoderLayer, started
 from seq2seq.nn.dropout import Dropout
 from seq2seq.nn.embedding import TokenEmbedding

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from seq2seq.models.base import DecoderState, Memory, StackDecoder
-from seq2seq.nn.attention import is_identity, select_sources
+from seq2seq.nn.cache import is_identity, select_sources
 from seq2seq.nn.dropout import Dropout
 from seq2seq.nn.embedding import TokenEmbedding
 from seq2seq.nn.linear import Linear

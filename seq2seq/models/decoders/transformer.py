@@ -1,7 +1,7 @@
 """The Transformer decoder.
 
-B sources, N hypotheses (B x beam), T target length, S source length; D width, V vocabulary, H heads, K = D / H,
-G heads of keys and of values.
+B sources, W hypotheses of each, N = B x W; T target length, S source length; D width, V vocabulary, H heads,
+K = D / H, G heads of keys and of values.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from seq2seq.models.base import DecoderState, Memory, StackDecoder, decoders
-from seq2seq.nn.attention import KeyValueCache, attendable, is_identity
+from seq2seq.nn.attention import attendable
+from seq2seq.nn.cache import KeyValueCache
 from seq2seq.nn.dropout import Dropout
 from seq2seq.nn.embedding import TokenEmbedding
 from seq2seq.nn.linear import Linear
@@ -24,27 +25,32 @@ from seq2seq.nn.transformer import Activation, CrossAttentionOrder, LayerOptions
 from seq2seq.registry import NonNegativeInt, PositiveInt, Probability
 from seq2seq.text.vocab import Vocab
 
+SLOTS = 64  # of the cache at first; a beam of five fills them in some ten steps
+
 
 @dataclass(frozen=True)
 class TransformerDecoderState(DecoderState):
-    """cache: per hypothesis. memory: for each layer the keys and values of the sources, (B,2G,S,K); mask (B,1,1,S).
+    """cache: of the hypotheses. memory: for each layer the keys and values of the sources (B,G,2,S,K), mask (B,1,1,S).
 
-    Without a source these are of the prompts, padded at the left.
+    Without a source there is no memory, and the prompts, padded at the left, are in the cache; padding: (B,), how far.
     """
 
     cache: KeyValueCache
-    memory: tuple[Tensor, ...]
-    mask: Tensor
+    memory: tuple[Tensor | None, ...]
+    mask: Tensor | None = None
+    padding: Tensor | None = None
 
     def select(self, sources: Tensor) -> TransformerDecoderState:
-        memory = tuple(heads.index_select(0, sources) for heads in self.memory)
-        cache = self.cache.select(sources, num_sources=self.mask.size(0))
-        return TransformerDecoderState(cache, memory, self.mask.index_select(0, sources))
+        memory = tuple(rows_of(heads, sources) for heads in self.memory)
+        mask, padding = rows_of(self.mask, sources), rows_of(self.padding, sources)
+        return TransformerDecoderState(self.cache.select(sources), memory, mask, padding)
 
     def reorder(self, hypotheses: Tensor) -> TransformerDecoderState:
-        if is_identity(hypotheses, num_rows=self.cache.buffers[0].size(0)):
-            return self
         return replace(self, cache=self.cache.reorder(hypotheses))
+
+
+def rows_of(x: Tensor | None, sources: Tensor) -> Tensor | None:
+    return None if x is None else x.index_select(0, sources)
 
 
 @decoders.register("transformer")
@@ -140,8 +146,8 @@ class TransformerDecoder(StackDecoder):
             rows = memory.mask.size(0)
             nothing = torch.zeros(rows, 0, dtype=torch.long, device=memory.mask.device)
             return self.prefill(nothing, nothing.bool(), max_length)
-        heads = tuple(of_layer for of_layer in self._memory_heads(memory) if of_layer is not None)
-        cache = KeyValueCache.empty(len(heads), like=heads[0], capacity=min(max_length, 16))
+        heads = tuple(x.contiguous() for x in self._memory_heads(memory) if x is not None)
+        cache = KeyValueCache.empty(len(heads), like=heads[0], capacity=min(max_length, SLOTS))
         return TransformerDecoderState(cache, heads, attendable(memory.mask))
 
     def prefill(self, tokens: Tensor, mask: Tensor, max_length: int) -> TransformerDecoderState:
@@ -155,16 +161,16 @@ class TransformerDecoder(StackDecoder):
         tokens, mask = tokens.gather(1, places.clamp(min=0)), places >= 0
         x = self.embedding(tokens)
         attention = cast(TransformerDecoderLayer, self.layers[0]).attention
-        shape = (x.size(0), 2 * attention.num_kv_heads, 0, attention.head_dim)
+        shape = (x.size(0), attention.num_kv_heads, 2, 0, attention.head_dim)
         like = x.new_empty(shape, dtype=attention_dtype(x))
-        prompts = KeyValueCache.empty(len(self.layers), like, capacity=mask.size(1)).buffers
+        capacity = mask.size(1) + min(max_length, SLOTS)
+        cache = KeyValueCache.empty(len(self.layers), like, capacity).with_prompts(mask)
         if mask.size(1):
-            self._read_prompts(x, mask, shift, prompts)
-        cache = KeyValueCache.empty(len(self.layers), like, capacity=min(max_length, 16))
-        return TransformerDecoderState(cache, prompts, mask[:, None, None, :])
+            self._read_prompts(x, mask, shift, cache.buffers)
+        return TransformerDecoderState(cache, (None,) * len(self.layers), padding=shift)
 
     def _read_prompts(self, x: Tensor, mask: Tensor, padding: Tensor, buffers: tuple[Tensor, ...]) -> None:
-        """Embeddings (B,S,D), `padding` (B,) columns at the left, mask (B,S) -> one buffer (B,2G,S,K) a layer."""
+        """Embeddings (B,S,D), `padding` (B,) columns at the left, mask (B,S); fills the first slots of the buffers."""
         x = self.dropout(self.positions(x, padding=padding))
         bias, rotation = self.attention_positions.bias(x), self.attention_positions.rotation(x)
         visible = mask[:, None, None, :].expand(-1, 1, mask.size(1), -1).tril()  # (B,1,S,S)
@@ -174,20 +180,18 @@ class TransformerDecoder(StackDecoder):
             x = layer(x, None, None, past=buffer, bias=seen, rotation=rotation)
 
     def step(self, tokens: Tensor, state: DecoderState) -> tuple[Tensor, TransformerDecoderState]:
-        """tokens (N,) -> logits (N,V)."""
+        """tokens (N,) -> logits (N,V). The hypotheses of a source are columns of one row, whose mask is theirs."""
         assert isinstance(state, TransformerDecoderState)
-        position = start = state.cache.length
-        cache = state.cache.longer()
-        padding = None
-        if not self.has_source:
-            start += state.mask.size(3)
-            padding = (~state.mask).sum(dim=(1, 2, 3)).repeat_interleave(tokens.size(0) // state.mask.size(0))
-        x = self.positions(self.embedding(tokens[:, None]), start, padding)  # (N,1,D)
-        x = self.dropout(x)
-        bias, rotation = self.attention_positions.bias(x, start), self.attention_positions.rotation(x, start)
+        column, cache = state.cache.length, state.cache.longer()
+        sources, width, slots = cache.visible.shape
+        padding = None if state.padding is None else state.padding.repeat_interleave(width)
+        x = self.dropout(self.positions(self.embedding(tokens[:, None]), column, padding))  # (N,1,D)
+        bias, rotation = self.attention_positions.bias(x, column), self.attention_positions.rotation(x, column)
+        mask = cache.mask(attention_dtype(x), bias)
+        x = x.view(sources, width, -1)  # (N,1,D) -> (B,W,D)
         for layer, heads, past in zip(self.layers, state.memory, cache.buffers, strict=True):
-            x = layer(x, heads, state.mask, past, position, bias, rotation)
-        logits: Tensor = self.head(self.norm(x).squeeze(1))
+            x = layer(x, heads, state.mask, past, slots - width, mask, rotation)
+        logits: Tensor = self.head(self.norm(x).flatten(0, 1))
         return logits, replace(state, cache=cache)
 
     def attention_weights(self, tokens: Tensor, mask: Tensor, memory: Memory) -> Tensor | None:
@@ -196,6 +200,6 @@ class TransformerDecoder(StackDecoder):
         return layers[max(len(layers) - 2, 0)] if layers else None
 
     def _memory_heads(self, memory: Memory) -> tuple[Tensor | None, ...]:
-        """For each layer the heads of keys and values of the memory (B,2G,S,K), or None without a source."""
+        """For each layer the heads of keys and values of the memory (B,G,2,S,K), or None without a source."""
         attentions = [cast(TransformerDecoderLayer, layer).cross_attention for layer in self.layers]
         return tuple(None if attention is None else attention.heads(memory.states) for attention in attentions)

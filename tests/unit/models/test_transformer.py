@@ -69,10 +69,10 @@ def test_padding_of_the_source_changes_nothing(options: dict[str, Any]) -> None:
 
 @torch.no_grad()
 def test_grouped_heads_keep_a_smaller_cache() -> None:
-    for num_kv_heads, rows in ((None, 8), (2, 4), (1, 2)):
+    for num_kv_heads, heads in ((None, 4), (2, 2), (1, 1)):
         state = build({"num_kv_heads": num_kv_heads}).start(memory(), max_length=T)
-        assert state.cache.buffers[0].shape == (B, rows, T, 4)
-        assert state.memory[0].shape == (B, rows, S, 4)
+        assert state.cache.buffers[0].shape == (B, heads, 2, T, 4)
+        assert state.memory[0].shape == (B, heads, 2, S, 4)
 
 
 @pytest.mark.parametrize("component", ["encoder", "decoder"])

@@ -3,11 +3,9 @@ import torch
 
 from seq2seq.nn.attention import (
     CrossAttention,
-    KeyValueCache,
     SelfAttention,
     attend,
     attendable,
-    is_identity,
 )
 
 B, T, S, D, HEADS = 2, 7, 5, 12, 3
@@ -115,35 +113,3 @@ def test_query_key_norm_forgets_their_lengths() -> None:
     torch.testing.assert_close(cross(x, cross.heads(memory), mask), cross_expected, atol=1e-5, rtol=1e-4)
     layer.norms.key.weight *= 2
     assert not torch.allclose(layer(x), expected, atol=1e-3)
-
-
-def test_cache_grows_by_doubling_and_keeps_what_it_holds() -> None:
-    cache = KeyValueCache.empty(num_layers=2, like=torch.empty(B, 2 * HEADS, S, 4), capacity=3)
-    capacities, storages = [], []
-    for position in range(7):
-        cache = cache.longer()
-        for buffer in cache.buffers:
-            buffer[:, :, position] = position
-        capacities.append(cache.buffers[1].size(2))
-        storages.append(cache.buffers[1].data_ptr())
-    assert cache.length == 7
-    assert [buffer.shape[:2] for buffer in cache.buffers] == [(B, 2 * HEADS)] * 2
-    assert capacities == [3, 3, 3, 6, 6, 6, 12]
-    assert len(set(storages[:3])) == len(set(storages[3:6])) == 1  # written in place
-    assert torch.equal(cache.buffers[1][0, 0, :7, 0], torch.arange(7.0))
-
-
-def test_cache_selects_sources_and_reorders_rows() -> None:
-    rows = torch.arange(6.0).view(6, 1, 1, 1).repeat(1, 4, 5, 3)  # 3 sources x 2 hypotheses
-    cache = KeyValueCache((rows, -rows), length=2)
-    selected, reordered = cache.select(torch.tensor([2, 0]), num_sources=3), cache.reorder(torch.tensor([1, 1, 4]))
-    assert selected.length == reordered.length == 2
-    assert [x[:, 3, 4, 2].tolist() for x in selected.buffers] == [[4, 5, 0, 1], [-4, -5, 0, -1]]
-    assert [x[:, 3, 4, 2].tolist() for x in reordered.buffers] == [[1, 1, 4], [-1, -1, -4]]
-
-
-def test_identity() -> None:
-    assert is_identity(torch.tensor([0, 1, 2]), num_rows=3)
-    assert not is_identity(torch.tensor([0, 2, 1]), num_rows=3)
-    assert not is_identity(torch.tensor([0, 1]), num_rows=3)
-    assert not is_identity(torch.arange(3, device="meta"), num_rows=3)  # cannot be told without waiting for the device

@@ -270,6 +270,32 @@ def test_highest_agrees_with_a_sort():
     assert torch.equal(highest(values, 5)[0], expected.values[:, :5])
 
 
+@pytest.mark.parametrize("length", [1280, 1311, 2000])
+def test_highest_of_many_agrees_with_a_sort(length):
+    """Also where some are in the last columns, which do not fill a group."""
+    generator = torch.Generator().manual_seed(6)
+    values = -torch.rand(4, length, generator=generator)
+    values[:, 0] = -math.inf
+    values[0, -1], values[1, 0], values[2, -9:] = -1e-6, -1e-7, -1e-3 * torch.rand(9, generator=generator)
+    values[3, :-7] = -math.inf
+    best, index = highest(values, 10)
+    expected = values.sort(dim=1, descending=True, stable=True)
+    assert torch.equal(best, expected.values[:, :10])
+    assert torch.equal(index[:3], expected.indices[:3, :10])
+    assert torch.equal(index[3, :7], expected.indices[3, :7])
+    assert all(len(set(row)) == 10 for row in index.tolist())
+
+
+def test_a_large_vocabulary_is_searched_as_a_small_one(make_model, monkeypatch):
+    """Some sources at a time, and first among the maxima of groups."""
+    expected = search(Beam(beam_size=3, nbest=3), make_model(1))
+    monkeypatch.setattr("seq2seq.search.beam.IN_CACHE", 1)
+    monkeypatch.setattr("seq2seq.search.beam.GROUP", 2)
+    monkeypatch.setattr("seq2seq.search.beam.FEW_GROUPS", 1)
+    for found, wanted in zip(search(Beam(beam_size=3, nbest=3), make_model(1)), expected, strict=True):
+        assert_same(found, wanted)
+
+
 @pytest.mark.parametrize("token", [4, 6], ids=["a likely prompt", "an unlikely prompt"])
 def test_hypotheses_are_ranked_by_what_follows_their_prompt(make_model, token):
     """However unlikely the prompt is, what ends soon is the best where all that follows is equally likely."""

@@ -46,7 +46,7 @@ class Echo(Search):
             self.shapes.append((len(prompts), max(map(len, prompts))))
             return [[Hypothesis([*prompt, 4, 5], -1.0, -1.0)] for prompt in prompts]
         self.shapes.append(tuple(source.shape))
-        self.inference.append(torch.is_inference_mode_enabled() and not model.training)
+        self.inference.append(not torch.is_grad_enabled() and not model.training)
         found = []
         for row, real in zip(source, mask, strict=True):
             assert row[real][-1] == Vocab.eos
