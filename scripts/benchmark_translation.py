@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 
 from benchmark_training import Entry, ratio, versions_of
 from environments import pythons_of
-from processes import processor, run
+from processes import NotHereError, processor, run
 from work import corpus_arguments, encode_corpus
 
 if TYPE_CHECKING:
@@ -55,17 +55,18 @@ def main() -> None:
         folder = Path(name)
         arguments = corpus_arguments(options.train, options.source, options.target, options.vocabulary)
         store_sources(encode_corpus(arguments), folder, number=options.sentences, max_tokens=options.tokens)
-        rounds, more = measure_all(entries, pythons, folder, options)
+        rounds, more, left_out = measure_all(entries, pythons, folder, options)
     failed |= more
     results = {name: summary(found) for name, found in rounds.items()}
     if options.json is not None:
         settings = {name: str(value) if isinstance(value, Path) else value for name, value in vars(options).items()}
-        kept = {"settings": settings, "processor": processor(), "results": results, "rounds": rounds, "failed": failed}
+        found = {"results": results, "rounds": rounds, "failed": failed, "left_out": left_out}
+        kept = {"settings": settings, "processor": processor(), **found}
         options.json.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
     if results:
         print(table(results))
         print(caption(options))
-    for name, reason in failed.items():
+    for name, reason in {**left_out, **failed}.items():
         print(f"{name}: {reason}")
     sys.exit(bool(failed))
 
@@ -145,23 +146,26 @@ def work_of(folder: Path, options: argparse.Namespace, entry: Entry) -> dict[str
 
 def measure_all(
     entries: Sequence[Entry], pythons: Mapping[str, Path], folder: Path, options: argparse.Namespace
-) -> tuple[dict[str, list[dict[str, Any]]], dict[str, str]]:
-    """What was found in each round, and why nothing was."""
+) -> tuple[dict[str, list[dict[str, Any]]], dict[str, str], dict[str, str]]:
+    """What was found in each round, why nothing was, and what cannot be done on this machine."""
     rounds: dict[str, list[dict[str, Any]]] = {}
     failed: dict[str, str] = {}
+    left_out: dict[str, str] = {}
     for turn in range(options.rounds):
         for entry in entries:
-            if entry.name in failed or entry.peer not in pythons:
+            if entry.name in failed or entry.name in left_out or entry.peer not in pythons:
                 continue
             print(f"round {turn + 1} of {options.rounds}: {entry.name}", file=sys.stderr, flush=True)
             work = work_of(folder, options, entry)
             try:
                 found = run(f"search_{entry.peer}", pythons[entry.peer], work, folder, options.limit)
                 rounds.setdefault(entry.name, []).append(found)
+            except NotHereError as error:
+                left_out[entry.name] = str(error)
             except RuntimeError as error:
                 failed[entry.name] = str(error)
                 rounds.pop(entry.name, None)
-    return rounds, failed
+    return rounds, failed, left_out
 
 
 def summary(rounds: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -12,12 +12,17 @@ from pathlib import Path
 from typing import Any
 
 SCRIPTS = Path(__file__).resolve().parent
+NOT_HERE = 69  # exit status of an adapter whose peer cannot do on this machine what was asked for; EX_UNAVAILABLE
+
+
+class NotHereError(RuntimeError):
+    """A peer says that it cannot do this on this machine."""
 
 
 def run(module: str, python: Path, work: Mapping[str, Any], folder: Path, limit: float) -> dict[str, Any]:
     """Runs scripts/peers/<module>.py for at most `limit` seconds, with as many threads as the work names.
 
-    Returns what it found. Raises RuntimeError with the last line of its errors.
+    Returns what it found. Raises RuntimeError with the last line of its errors, NotHereError where that is no fault.
     """
     output, file = folder / "found.json", folder / "work.json"
     output.unlink(missing_ok=True)
@@ -30,7 +35,8 @@ def run(module: str, python: Path, work: Mapping[str, Any], folder: Path, limit:
     except subprocess.TimeoutExpired:
         raise RuntimeError(f"not done in {limit:g} s; --limit sets it") from None
     if done.returncode or not output.exists():
-        raise RuntimeError((done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1])
+        reason = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
+        raise NotHereError(reason) if done.returncode == NOT_HERE else RuntimeError(reason)
     return dict(json.loads(output.read_text(encoding="utf-8")))
 
 

@@ -5,17 +5,19 @@ Normalised before each sublayer. A batch is shared out among as many workers as 
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from ctranslate2 import Translator
+from ctranslate2 import Translator, get_supported_compute_types
 from ctranslate2.specs import TransformerSpec
 from ctranslate2.specs.common_spec import Activation
 from peers.measuring import Pairs
 from peers.searching import SearchWork, measure
+from processes import NOT_HERE
 
 COMPUTE_TYPES = {"fp32": "float32", "bf16": "bfloat16", "int8": "int8"}
 MAX_POSITIONS = 1024
@@ -74,12 +76,15 @@ def random_model(sizes: dict[str, int], seed: int) -> TransformerSpec:
 
 def main() -> None:
     work = SearchWork.from_arguments()
+    compute_type = COMPUTE_TYPES[work.precision]
+    if compute_type not in get_supported_compute_types("cpu"):
+        print(f"it has no {compute_type} on this processor", file=sys.stderr)
+        sys.exit(NOT_HERE)
     folder = Path(work.folder) / "ctranslate2"
     folder.mkdir(exist_ok=True)
     spec = random_model(work.sizes, work.seed)
     spec.validate()
     spec.save(str(folder))
-    compute_type = COMPUTE_TYPES[work.precision]
     translator = Translator(
         str(folder), device="cpu", compute_type=compute_type, inter_threads=work.threads, intra_threads=1
     )
