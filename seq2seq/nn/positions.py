@@ -26,11 +26,12 @@ class GrowingTable:
         self.rows = torch.empty(0)
 
     def __call__(self, length: int, device: torch.device) -> Tensor:
-        """At least the first `length` rows."""
-        if self.rows.size(0) < length or self.rows.device != device:
+        """At least the first `length` rows, whatever other threads ask for."""
+        rows = self.rows
+        if rows.size(0) < length or rows.device != device:
             with torch.inference_mode(False):  # a table that a validation makes has to serve training too
-                self.rows = self.make(max(length, 2 * self.rows.size(0))).to(device)
-        return self.rows
+                self.rows = rows = self.make(max(length, 2 * rows.size(0))).to(device)
+        return rows
 
 
 def columns(x: Tensor, start: int, padding: Tensor | None) -> Tensor:

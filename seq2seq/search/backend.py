@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +18,8 @@ from seq2seq.search.base import Hypothesis, Search
 from seq2seq.text.vocab import Vocab
 
 Rows = Sequence[Sequence[int]]
+
+MOST_AT_A_TIME = 4  # batches: Python itself can be run by one thread only
 
 
 class Backend(ABC):
@@ -31,7 +35,10 @@ class Backend(ABC):
 
 @dataclass(frozen=True)
 class TorchBackend(Backend):
-    """The model itself, one batch after the other; without has_source the rows are prompts."""
+    """The model itself; without has_source the rows are prompts.
+
+    On a CPU some batches at a time, since the small steps of a search gain little by more threads for each.
+    """
 
     model: Model
     search: Search
@@ -40,16 +47,42 @@ class TorchBackend(Backend):
     precision_context: Callable[[], AbstractContextManager[Any]]
 
     def __call__(self, batches: Iterable[Rows]) -> Generator[list[list[Hypothesis]], None, None]:
-        # not inference_mode, in which autocast would cast the weights anew at each step
-        with evaluating(self.model), torch.no_grad(), self.precision_context():
-            yield from map(self._search, batches)
+        with evaluating(self.model), shared_threads(self.device) as workers:
+            if workers == 1:
+                yield from map(self._search, batches)
+                return
+            pool = ThreadPoolExecutor(workers)
+            try:
+                under_way: deque[Future[list[list[Hypothesis]]]] = deque()
+                for rows in batches:
+                    under_way.append(pool.submit(self._search, rows))
+                    if len(under_way) > workers:
+                        yield under_way.popleft().result()
+                while under_way:
+                    yield under_way.popleft().result()
+            finally:
+                pool.shutdown(cancel_futures=True)
 
     def _search(self, rows: Rows) -> list[list[Hypothesis]]:
-        if not self.has_source:
-            nothing = torch.zeros(len(rows), 0, dtype=torch.long, device=self.device)
-            return self.search(self.model, nothing, nothing.bool(), rows)
-        tokens, mask = pad([[*ids, Vocab.eos] for ids in rows])
-        return self.search(self.model, tokens.to(self.device), mask.to(self.device))
+        # not inference_mode, in which autocast would cast the weights anew at each step
+        with torch.no_grad(), self.precision_context():
+            if not self.has_source:
+                nothing = torch.zeros(len(rows), 0, dtype=torch.long, device=self.device)
+                return self.search(self.model, nothing, nothing.bool(), rows)
+            tokens, mask = pad([[*ids, Vocab.eos] for ids in rows])
+            return self.search(self.model, tokens.to(self.device), mask.to(self.device))
+
+
+@contextmanager
+def shared_threads(device: torch.device) -> Iterator[int]:
+    """How many batches to search at a time; torch's threads are shared out among them inside."""
+    threads = torch.get_num_threads()
+    workers = min(threads, MOST_AT_A_TIME) if device.type == "cpu" else 1
+    torch.set_num_threads(threads // workers)
+    try:
+        yield workers
+    finally:
+        torch.set_num_threads(threads)
 
 
 @contextmanager

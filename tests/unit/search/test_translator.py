@@ -55,6 +55,12 @@ class Echo(Search):
         return found
 
 
+@pytest.fixture(autouse=True)
+def one_batch_at_a_time(monkeypatch):
+    """So that what is recorded has an order."""
+    monkeypatch.setattr("seq2seq.search.backend.MOST_AT_A_TIME", 1)
+
+
 @pytest.fixture
 def make_translator(make_model):
     def make(search=None, *, tokenizer=None, max_tokens=24, max_length=11, **options):

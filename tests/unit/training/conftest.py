@@ -80,6 +80,7 @@ def on_ranks(number: int, work: Callable[[Parallel], Any]) -> list[Any]:
     def run(rank: int, end: Connection) -> None:
         os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(number)}
         os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "LOCAL_WORLD_SIZE": str(number)}
+        torch.set_num_threads(1)  # the threads of the process before the fork are not there
         parallel = join.__wrapped__()
         try:
             result = work(parallel)
