@@ -90,7 +90,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--limit", type=float, default=1800, help="seconds after which a run is given up")
     parser.add_argument("--environments", type=Path, default=Path(".benchmark"), help="a folder for them")
-    parser.add_argument("--json", type=Path, help="a file for all numbers, those of each batch too")
+    parser.add_argument("--json", type=Path, help="a file for all numbers, those of each round too")
     return parser.parse_args(arguments)
 
 
@@ -171,8 +171,8 @@ def measure_all(
 def summary(rounds: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """The medians of the rounds."""
     return {
-        "sentences_per_second": median(sum(found["sentences"]) / sum(found["seconds"]) for found in rounds),
-        "tokens_per_second": median(sum(found["tokens"]) / sum(found["seconds"]) for found in rounds),
+        "sentences_per_second": median(found["sentences"] / found["seconds"] for found in rounds),
+        "tokens_per_second": median(found["tokens"] / found["seconds"] for found in rounds),
         **{name: median(found[name] for found in rounds) for name in ("memory", "startup")},
         **{name: rounds[0][name] for name in ("precision", "versions")},
     }

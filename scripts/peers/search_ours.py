@@ -1,4 +1,4 @@
-"""This project's beam search in torch."""
+"""This project's beam search in torch, some batches side by side as its translator does it."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ import seq2seq
 
 
 def main() -> None:
+    from seq2seq.search.backend import shared_threads
     from seq2seq.search.beam import Beam
     from seq2seq.training.precision import autocast, resolve_device, resolve_precision
 
@@ -34,7 +35,8 @@ def main() -> None:
         return [hypotheses[0].tokens for hypotheses in found]
 
     versions = {"torch": torch.__version__, "seq2seq": seq2seq.__version__}
-    measure(work, translate, precision=precision, versions=versions)
+    with shared_threads(device) as workers:
+        measure(work, translate, precision=precision, versions=versions, at_a_time=workers)
 
 
 if __name__ == "__main__":

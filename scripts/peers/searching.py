@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,25 +34,28 @@ class SearchWork(Work):
 Translate = Callable[[Pairs, int], Sequence[Sequence[int]]]  # the best output of each source
 
 
-def measure(work: SearchWork, translate: Translate, *, precision: str, versions: dict[str, str]) -> None:
+def measure(
+    work: SearchWork, translate: Translate, *, precision: str, versions: dict[str, str], at_a_time: int = 1
+) -> None:
     """Translates all batches, the first of them once more before, and writes what was found.
 
+    at_a_time: batches that are translated side by side.
     Raises SystemExit where an output is not as long as it has to be.
     """
     batches = list(work.sources())
     translate(*batches[0])
     startup = time.time() - work.started
-    seconds = []
-    for pairs, length in batches:
+    with ThreadPoolExecutor(at_a_time) as pool:
         start = time.perf_counter()
-        outputs = translate(pairs, length)
-        seconds.append(time.perf_counter() - start)
-        problems = wrong(outputs, len(pairs.sources), length)
+        outputs = list((pool.map if at_a_time > 1 else map)(translate, *zip(*batches, strict=True)))
+        seconds = time.perf_counter() - start
+    for (pairs, length), found_ones in zip(batches, outputs, strict=True):
+        problems = wrong(found_ones, len(pairs.sources), length)
         if problems:
             raise SystemExit(problems)
     found: dict[str, Any] = {
-        "sentences": [len(pairs.sources) for pairs, _ in batches],
-        "tokens": [len(pairs.sources) * length for pairs, length in batches],
+        "sentences": sum(len(pairs.sources) for pairs, _ in batches),
+        "tokens": sum(len(pairs.sources) * length for pairs, length in batches),
         "seconds": seconds,
         "memory": peak_memory(),
         "startup": startup,

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from seq2seq.registry import Family, NonNegativeFloat, NonPositiveFloat, PositiveFloat, Probability
+from seq2seq.training.muon import Matrix, step_matrices
 
 optimizers: Family[torch.optim.Optimizer] = Family("optimizer", torch.optim.Optimizer)
 
@@ -103,8 +104,7 @@ class Muon(torch.optim.Optimizer):
     One lr serves both: updates of matrices are scaled to the size of AdamW's as in Liu et al. (2025), arXiv:2502.16982.
     Matrices that are stored in one (queries, keys and values; the gates of a recurrent layer) are orthogonalized each
     for itself, and a convolution counts as the matrix that it applies to a window. What does not decay with adamw does
-    not decay here. torch orthogonalizes in bfloat16, which takes many times as long on a CPU without instructions for
-    it.
+    not decay here.
 
     Options:
         lr: peak learning rate; the schedule multiplies it
@@ -163,6 +163,7 @@ class Muon(torch.optim.Optimizer):
 
     def _step_matrices(self, group: Mapping[str, Any]) -> None:
         """Sharded weights are put together by all ranks, one after the other, and each orthogonalizes them all."""
+        options = {name: group[name] for name in ("lr", "momentum", "weight_decay")}
         matrices: list[Matrix] = []
         for weight, rows in zip(group["params"], group["rows"], strict=True):
             if weight.grad is None:
@@ -173,36 +174,17 @@ class Muon(torch.optim.Optimizer):
             tensors = (weight.detach(), weight.grad.contiguous(), state["momentum_buffer"])
             if hasattr(weight, "full_tensor"):
                 whole = [tensor.full_tensor() for tensor in tensors]
-                _step_by_muon(_matrices(whole, rows), group)
+                step_matrices(_matrices(whole, rows), **options)
                 _keep_part(tensors[0], whole[0])
                 _keep_part(tensors[2], whole[2])
             else:
                 matrices += _matrices(tensors, rows)
-        if matrices:
-            _step_by_muon(matrices, group)
-
-
-Matrix = tuple[Tensor, ...]  # and its gradient, and its momentum
+        step_matrices(matrices, **options)
 
 
 def _matrices(tensors: Sequence[Tensor], rows: Sequence[int]) -> list[Matrix]:
     """A weight, its gradient and its momentum -> those of each matrix in it, which has so many rows; views."""
     return list(zip(*(torch.split(tensor.view(tensor.size(0), -1), list(rows)) for tensor in tensors), strict=True))
-
-
-def _step_by_muon(matrices: Sequence[Matrix], group: Mapping[str, Any]) -> None:
-    """The momentum becomes `m <- momentum * m + (1 - momentum) * gradient`, and the update is Nesterov's."""
-    muon = torch.optim.Muon(
-        [weight for weight, _, _ in matrices],
-        lr=group["lr"],
-        weight_decay=group["weight_decay"],
-        momentum=group["momentum"],
-        adjust_lr_fn="match_rms_adamw",
-    )
-    for weight, gradient, momentum in matrices:
-        weight.grad = gradient
-        muon.state[weight]["momentum_buffer"] = momentum
-    muon.step()  # type: ignore[no-untyped-call]
 
 
 def _keep_part(part: Tensor, whole: Tensor) -> None:
