@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from seq2seq.data.corpus import Corpus, Example, IndexedSource, Split, corpora
+from seq2seq.data.corpus import Corpus, Example, IndexedSource, Source, Split, corpora
+from seq2seq.data.fields import FieldError, find_field, texts_of
+from seq2seq.data.files import both_fields
 from seq2seq.errors import DataError
 
 if TYPE_CHECKING:
@@ -17,16 +18,15 @@ if TYPE_CHECKING:
 
 CHUNK = 4096  # rows that are fetched together: one by one takes minutes for a large corpus
 
+Paths = tuple[list[str] | None, list[str]]  # to the texts of the source, if there is one, and of the target
+
 
 class HuggingFaceSource(IndexedSource):
     """One split. The texts stay on disk, mapped into memory."""
 
-    def __init__(self, dataset: datasets.Dataset, column: str | None, source: str | None, target: str) -> None:
-        """Texts are in the fields `source` and `target` of `column`, or in columns of these names where it is None."""
+    def __init__(self, dataset: datasets.Dataset, fields: Paths) -> None:
         self._dataset = dataset.with_format("arrow")
-        self._column = column
-        self._source = source
-        self._target = target
+        self._fields = fields
 
     def __len__(self) -> int:
         return len(self._dataset)
@@ -34,31 +34,39 @@ class HuggingFaceSource(IndexedSource):
     def __getitem__(self, number: int) -> Example:
         if not 0 <= number < len(self):
             raise IndexError(f"example {number} of {len(self)}")
-        return next(self._rows(number, number + 1))
+        return next(_examples(self._dataset[number : number + 1], self._fields, number))
 
     def read(self, shard: tuple[int, int] = (0, 1), start: int = 0) -> Iterator[Example]:
         first, shards = shard
         for begin in range(start, len(self), CHUNK):
-            for example in self._rows(begin, min(begin + CHUNK, len(self))):
+            for example in _examples(self._dataset[begin : begin + CHUNK], self._fields, begin):
                 if example.number % shards == first:
                     yield example
 
-    def _rows(self, begin: int, end: int) -> Iterator[Example]:
-        table = self._dataset[begin:end]
-        sources, targets = self._texts(table, self._source), self._texts(table, self._target)
-        for number, (source, target) in enumerate(zip(sources, targets, strict=True), start=begin):
-            yield Example(_one_line(source), _one_line(target), number)
 
-    def _texts(self, table: Any, language: str | None) -> list[str | None]:
-        import pyarrow.compute
+class StreamedSource(Source):
+    """One split that is fetched while it is read, and never kept as a whole."""
 
-        if language is None:
-            return [None] * len(table)
-        if self._column is None:
-            texts: list[str | None] = table[language].to_pylist()
-        else:
-            texts = pyarrow.compute.struct_field(table[self._column], language).to_pylist()
-        return texts
+    def __init__(self, dataset: datasets.IterableDataset, fields: Paths) -> None:
+        self._dataset = dataset
+        self._fields = fields
+
+    def read(self, shard: tuple[int, int] = (0, 1), start: int = 0) -> Iterator[Example]:
+        first, shards = shard
+        number = start
+        with _told(f"{corpora.group}.path"):
+            for table in self._dataset.skip(start).with_format("arrow").iter(CHUNK):
+                for example in _examples(table, self._fields, number):
+                    if example.number % shards == first:
+                        yield example
+                number += table.num_rows
+
+
+def _examples(table: Any, fields: Paths, number: int) -> Iterator[Example]:
+    """number: of the first row."""
+    sources, targets = (texts_of(table, field) for field in fields)
+    for offset, (source, target) in enumerate(zip(sources, targets, strict=True)):
+        yield Example(source, target, number + offset)
 
 
 @corpora.register("huggingface")
@@ -68,12 +76,18 @@ class HuggingFace(Corpus):
     Options:
         path: name on the hub, for example wmt/wmt14, or a local folder
         subset: configuration of the data set; null finds <source>-<target> or <target>-<source>
-        source: language of the source, as named in the data set; null for text alone
-        target: language of the target, as named in the data set; of text alone also a column's name
+        revision: branch, tag or commit on the hub; refs/convert/parquet holds the files of data sets that need code to
+            load, each subset in a folder
+        folder: only the files in this folder of the data set, in the place of a subset
+        source: language of the source; null for text alone
+        target: language of the target
+        source_field: column of the source, nested ones as in `translation.en`; null takes the language's name, there or
+            in a column `translation`
+        target_field: column of the target; null takes the language's name
         train: split to train on, a part of it as in train[:10000], null for none
         validation: split (or part) to validate on, null for none
         test: split (or part) to test on, null for none
-        column: column with a text for each language; without it, columns named as the languages
+        streaming: fetch while reading, and keep no copy; parts of splits are not possible
     """
 
     test_is_apart = True
@@ -83,34 +97,43 @@ class HuggingFace(Corpus):
         *,
         path: str,
         subset: str | None = None,
+        revision: str | None = None,
+        folder: str | None = None,
         source: str | None,
         target: str,
+        source_field: str | None = None,
+        target_field: str | None = None,
         train: str | None = "train",
         validation: str | None = "validation",
         test: str | None = "test",
-        column: str = "translation",
+        streaming: bool = False,
     ) -> None:
-        if source == target:
-            raise ValueError(f"source and target are both {source!r}, but must be two languages")
+        if subset is not None and folder is not None:
+            raise ValueError(f"subset={subset} and folder={folder} are both given, but one of them says what is meant")
         self.source = source
         self.target = target
+        self._fields = both_fields(source, target, source_field, target_field)
         self._path = path
         self._subset = subset
-        self._column = column
+        self._options: dict[str, Any] = {"revision": revision, "data_dir": folder, "streaming": streaming}
         self._specs: dict[Split, str | None] = {"train": train, "validation": validation, "test": test}
-        self._opened: dict[str, datasets.Dataset] | None = None
+        self._opened: dict[str, Any] | None = None
 
-    def split(self, name: Split) -> HuggingFaceSource | None:
+    def split(self, name: Split) -> HuggingFaceSource | StreamedSource | None:
         """The first call downloads what the cache does not hold."""
         spec = self._specs[name]
         if spec is None:
             return None
         if self._opened is None:
             self._opened = self._open()
-        dataset = _part(self._opened, spec, self._path, f"{corpora.group}.{name}")
-        return HuggingFaceSource(dataset, self._find_column(dataset), self.source, self.target)
+        key = f"{corpora.group}.{name}"
+        if self._options["streaming"]:
+            streamed = _streamed(self._opened, spec, self._path, key)
+            return StreamedSource(streamed, self._find_fields(streamed))
+        dataset = _part(self._opened, spec, self._path, key)
+        return HuggingFaceSource(dataset, self._find_fields(dataset))
 
-    def _open(self) -> dict[str, datasets.Dataset]:
+    def _open(self) -> dict[str, Any]:
         """All splits by name."""
         try:
             import datasets
@@ -118,75 +141,62 @@ class HuggingFace(Corpus):
             raise DataError(f"{corpora.group}: the library `datasets` is missing: pip install datasets") from error
 
         folder = Path(self._path).expanduser()
-        key = f"{corpora.group}.path"
-        try:
-            with _quiet():
-                if not folder.is_dir():
-                    return self._load(self._path)
-                if (folder / "dataset_dict.json").exists():
-                    return dict(datasets.load_from_disk(str(folder)))
-                if (folder / "state.json").exists():
-                    only = datasets.load_from_disk(str(folder))
-                    return {str(only.split or "train"): only}
-                return self._load(str(folder.resolve()))
-        except DataError:
-            raise
-        except ConnectionError as error:
-            raise DataError(
-                f"{key}: there is no folder {self._path}, and the Hugging Face hub cannot be reached; "
-                f"{key}=FOLDER reads a local copy"
-            ) from error
-        except Exception as error:  # whatever the library raises, from broken files to refused access
-            raise DataError(f"{key}: cannot load {self._path}: {_first_line(error)}") from error
+        with _told(f"{corpora.group}.path", self._path), _quiet():
+            if not folder.is_dir():
+                return self._load(self._path)
+            if (folder / "dataset_dict.json").exists():
+                return self._kept_whole(dict(datasets.load_from_disk(str(folder))))
+            if (folder / "state.json").exists():
+                only = datasets.load_from_disk(str(folder))
+                return self._kept_whole({str(only.split or "train"): only})
+            return self._load(str(folder.resolve()))
 
-    def _load(self, path: str) -> dict[str, datasets.Dataset]:
+    def _kept_whole(self, splits: dict[str, datasets.Dataset]) -> dict[str, Any]:
+        """What save_to_disk wrote lies there as it is."""
+        if not self._options["streaming"]:
+            return splits
+        return {name: dataset.to_iterable_dataset() for name, dataset in splits.items()}
+
+    def _load(self, path: str) -> dict[str, Any]:
         """From the hub or its layout. A folder of a subset's name counts as that subset."""
         import datasets
 
+        if self._options["data_dir"] is not None:
+            return dict(datasets.load_dataset(path, **self._options))
         pair = [f"{self.source}-{self.target}", f"{self.target}-{self.source}"] if self.source else [self.target]
         wanted = [self._subset] if self._subset is not None else pair
-        known: list[str] = datasets.get_dataset_config_names(path)
+        options = {name: value for name, value in self._options.items() if value}
+        known: list[str] = datasets.get_dataset_config_names(path, revision=self._options["revision"])
         for name in wanted:
             if name in known:
-                return dict(datasets.load_dataset(path, name))
+                return dict(datasets.load_dataset(path, name, **options))
             if Path(path, name).is_dir():
-                return dict(datasets.load_dataset(str(Path(path, name))))
+                return dict(datasets.load_dataset(str(Path(path, name)), **options))
         if known == ["default"] and not Path(path).is_dir():
             # Out of reach of the hub, the names of the cached subsets are only found by trying.
-            return dict(datasets.load_dataset(path, next((name for name in wanted if _has(path, name)), self._subset)))
+            cached = next((name for name in wanted if _has(path, name)), self._subset)
+            return dict(datasets.load_dataset(path, cached, **options))
         if self._subset is None and len(known) == 1:
-            return dict(datasets.load_dataset(path))
+            return dict(datasets.load_dataset(path, **options))
         missing = repr(self._subset) if self._subset is not None else " or ".join(pair)
         raise DataError(
             f"{corpora.group}.subset: {self._path} has no subset {missing}; it has {', '.join(sorted(known))}"
         )
 
-    def _find_column(self, dataset: datasets.Dataset) -> str | None:
-        """The column that holds both languages, None where each has a column of its own."""
-        import pyarrow
-
-        column: str | None = self._column
-        schema = dataset.features.arrow_schema
-        if column in schema.names:
-            field = schema.field(column).type
-            where = f"column {column!r} of {self._path}"
-            if not pyarrow.types.is_struct(field):
-                raise DataError(f"{corpora.group}.column: {where} holds {field}, not a text for each language")
-        elif self.source in schema.names or self.target in schema.names:
-            column, field, where = None, schema, self._path
-        else:
-            raise DataError(
-                f"{corpora.group}.column: {self._path} has no column {column!r}; it has {', '.join(schema.names)}"
-            )
-        fields = {member.name: member.type for member in field}
-        for key, language in (("source", self.source), ("target", self.target)):
-            if language is None:
-                continue
-            if language not in fields:
-                raise DataError(f"{corpora.group}.{key}: {where} has no {language!r}; it has {', '.join(fields)}")
-            if not _is_text(fields[language]):
-                raise DataError(f"{corpora.group}.{key}: {where} holds {fields[language]} in {language!r}, not text")
-        return column
+    def _find_fields(self, dataset: Any) -> Paths:
+        if dataset.features is not None:
+            schema = dataset.features.arrow_schema
+        else:  # of a stream they may not be known before the first row
+            schema = next(iter(dataset.with_format("arrow").iter(1))).schema
+        found: list[list[str] | None] = []
+        for side, field in zip(("source", "target"), self._fields, strict=True):
+            try:
+                found.append(None if field is None else find_field(schema, field))
+            except FieldError as error:
+                raise DataError(f"{corpora.group}.{side}_field: {self._path}: {error}") from error
+        source, target = found
+        assert target is not None
+        return source, target
 
 
 def _has(path: str, name: str) -> bool:
@@ -219,6 +229,34 @@ def _part(splits: dict[str, datasets.Dataset], spec: str, path: str, key: str) -
     return dataset
 
 
+def _streamed(splits: dict[str, datasets.IterableDataset], spec: str, path: str, key: str) -> datasets.IterableDataset:
+    import datasets
+
+    names = spec.split("+")
+    unknown = [name for name in names if name not in splits]
+    if unknown:
+        raise DataError(
+            f"{key}: {unknown[0]!r} is no split of {path}, which has {', '.join(splits)}; with streaming=true "
+            "only whole splits can be read"
+        )
+    return datasets.concatenate_datasets([splits[name] for name in names]) if len(names) > 1 else splits[spec]
+
+
+@contextmanager
+def _told(key: str, path: str | None = None) -> Iterator[None]:
+    """Whatever the library raises, from broken files to refused access, as DataError."""
+    try:
+        yield
+    except DataError:
+        raise
+    except ConnectionError as error:
+        what = f"there is no folder {path}, and the" if path is not None else "the"
+        raise DataError(f"{key}: {what} Hugging Face hub cannot be reached; {key}=FOLDER reads a local copy") from error
+    except Exception as error:
+        what = f"cannot load {path}" if path is not None else "cannot go on reading"
+        raise DataError(f"{key}: {what}: {_first_line(error)}") from error
+
+
 @contextmanager
 def _quiet() -> Iterator[None]:
     """No warnings, and no progress bars unless stderr is a terminal: in a log file each move would be a line."""
@@ -235,18 +273,6 @@ def _quiet() -> Iterator[None]:
         datasets.logging.set_verbosity(verbosity)
         if hide_bars:
             datasets.enable_progress_bars()
-
-
-def _is_text(kind: Any) -> bool:
-    import pyarrow
-
-    return bool(pyarrow.types.is_string(kind) or pyarrow.types.is_large_string(kind) or pyarrow.types.is_null(kind))
-
-
-def _one_line(text: str | None) -> str:
-    if text is None:
-        return ""
-    return re.sub(r"[\r\n]+", " ", text.strip("\r\n")) if "\n" in text or "\r" in text else text
 
 
 def _first_line(error: BaseException) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import gzip
 import os
+import re
 import zlib
 from collections.abc import Iterator
 from difflib import get_close_matches
@@ -66,6 +67,13 @@ def decode_line(line: bytes, name: str, number: int) -> str:
             f"{name}, line {number}: not valid UTF-8 (byte 0x{line[error.start]:02X} at column {column}); "
             f"convert it, for example: iconv -f {encoding} -t utf-8"
         ) from error
+
+
+def one_line(text: str | None) -> str:
+    """Line breaks become spaces, so that an example is one line of every file that it is written to; None is empty."""
+    if text is None:
+        return ""
+    return re.sub(r"[\r\n]+", " ", text.strip("\r\n")) if "\n" in text or "\r" in text else text
 
 
 def _decode(lines: Iterator[bytes], name: str) -> Iterator[str]:

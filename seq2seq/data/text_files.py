@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from seq2seq.data.corpus import Corpus, Example, Source, Split, corpora
+from seq2seq.data.files import listed
 from seq2seq.data.lines import byte_lines, decode_line, resolve
 from seq2seq.errors import DataError
 
@@ -59,9 +60,9 @@ class TextFiles(Corpus):
         self.source = source
         self.target = target
         self._prefixes: dict[Split, list[str]] = {
-            "train": _listed(train),
-            "validation": _listed(validation),
-            "test": _listed(test),
+            "train": listed(train or []),
+            "validation": listed(validation or []),
+            "test": listed(test or []),
         }
 
     def split(self, name: Split) -> TextFileSource | None:
@@ -75,12 +76,6 @@ class TextFiles(Corpus):
             )
         except DataError as error:
             raise DataError(f"{corpora.group}.{name}: {error}") from error
-
-
-def _listed(prefixes: str | list[str] | None) -> list[str]:
-    if prefixes is None:
-        return []
-    return [prefixes] if isinstance(prefixes, str) else list(prefixes)
 
 
 def _open(prefix: str, language: str) -> Path:

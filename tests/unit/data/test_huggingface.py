@@ -9,7 +9,7 @@ import pytest
 
 from seq2seq.data import huggingface
 from seq2seq.data.corpus import Example, Split, corpora
-from seq2seq.data.huggingface import HuggingFace, HuggingFaceSource
+from seq2seq.data.huggingface import HuggingFace
 from seq2seq.errors import DataError
 
 README = """---
@@ -57,7 +57,7 @@ def wmt(tmp_path: Path) -> Path:
     return folder
 
 
-def split(split_name: Split = "train", /, **options: Any) -> HuggingFaceSource:
+def split(split_name: Split = "train", /, **options: Any) -> Any:
     source = HuggingFace(**{"source": "en", "target": "de", **options}).split(split_name)
     assert source is not None
     return source
@@ -105,17 +105,20 @@ def test_parts_of_splits(wmt: Path) -> None:
         texts("train[4:2]")
 
 
+@pytest.mark.parametrize("streaming", [False, True])
 @pytest.mark.parametrize("chunk", [1, 4, 100])
-def test_shards_and_starts(wmt: Path, monkeypatch: pytest.MonkeyPatch, chunk: int) -> None:
+def test_shards_and_starts(wmt: Path, monkeypatch: pytest.MonkeyPatch, chunk: int, streaming: bool) -> None:
     monkeypatch.setattr(huggingface, "CHUNK", chunk)
-    source = split(path=str(wmt))
+    source = split(path=str(wmt), streaming=streaming)
+    assert list(source.read()) == [Example(f"en {n}", f"de {n}", n) for n in range(11)]
     for shards in (1, 3):
         for start in (0, 1, 5, 11, 20):
             for shard in range(shards):
                 numbers = [example.number for example in source.read((shard, shards), start)]
                 assert numbers == [n for n in range(start, 11) if n % shards == shard]
-    with pytest.raises(IndexError):
-        source[11]
+    if not streaming:
+        with pytest.raises(IndexError):
+            source[11]
 
 
 def test_null_and_line_breaks(tmp_path: Path) -> None:
@@ -133,10 +136,24 @@ def test_a_column_for_each_language(tmp_path: Path) -> None:
     (tmp_path / "csv" / "train.csv").write_text('number,de,en\n1,ja,yes\n2,"nein, danke",no\n')
     source = split(path=str(tmp_path / "csv"))
     assert list(source.read()) == [Example("yes", "ja", 0), Example("no", "nein, danke", 1)]
-    with pytest.raises(DataError, match=r"^data\.target: .* has no 'fr'; it has number, de, en$"):
+    assert split(path=str(tmp_path / "csv"), target="fr", target_field="de")[0] == Example("yes", "ja", 0)
+    with pytest.raises(DataError, match=r"^data\.target_field: .*: no 'fr'; there is number, de, en$"):
         split(path=str(tmp_path / "csv"), target="fr")
-    with pytest.raises(DataError, match=r"^data\.target: .* holds int64 in 'number', not text$"):
+    with pytest.raises(DataError, match=r"^data\.target_field: .*: 'number' holds int64, not text$"):
         split(path=str(tmp_path / "csv"), target="number")
+
+
+def test_the_layout_of_a_parquet_export(tmp_path: Path) -> None:
+    """refs/convert/parquet of a data set with code: SUBSET/SPLIT/0000.parquet, and no card."""
+    for name, first in (("train", 0), ("validation", 100), ("test", 200)):
+        folder = tmp_path / "iwslt" / "iwslt2017-en-de" / name
+        folder.mkdir(parents=True)
+        pq.write_table(table(first, 3), folder / "0000.parquet")
+    for streaming in (False, True):
+        options = {"path": str(tmp_path / "iwslt"), "folder": "iwslt2017-en-de", "streaming": streaming}
+        assert [e.target for e in split("test", **options).read()] == ["de 200", "de 201", "de 202"]
+        joined = split(**options, train="train+validation")
+        assert [e.target for e in joined.read(start=2)] == ["de 2", "de 100", "de 101", "de 102"]
 
 
 def test_saved_to_disk(tmp_path: Path) -> None:
@@ -146,6 +163,8 @@ def test_saved_to_disk(tmp_path: Path) -> None:
     assert len(split(path=str(tmp_path / "splits"))) == 4
     assert len(split("validation", path=str(tmp_path / "splits"), validation="dev[1:]")) == 1
     assert split(path=str(tmp_path / "one"))[3] == Example("en 3", "de 3", 3)
+    streamed = split("validation", path=str(tmp_path / "splits"), validation="dev", streaming=True)
+    assert list(streamed.read(start=1)) == [Example("en 1", "de 1", 1)]
 
 
 def test_unreachable_hub_is_told_in_a_line() -> None:
@@ -174,9 +193,11 @@ def test_the_cache_works_without_the_hub(wmt: Path, tmp_path: Path, subset: str 
             "train, validation, test (data.train=null does without)"),
         ({"target": "zh"}, "data.subset: PATH has no subset en-zh or zh-en; it has de-en, fr-en"),
         ({"subset": "en-de"}, "data.subset: PATH has no subset 'en-de'; it has de-en, fr-en"),
-        ({"subset": "de-en", "target": "fr"}, "data.target: column 'translation' of PATH has no 'fr'; it has de, en"),
-        ({"subset": "de-en", "source": "fr"}, "data.source: column 'translation' of PATH has no 'fr'; it has de, en"),
-        ({"column": "pair"}, "data.column: PATH has no column 'pair'; it has translation"),
+        ({"subset": "de-en", "target": "fr"}, "data.target_field: PATH: no 'fr' in translation; there is de, en"),
+        ({"subset": "de-en", "source": "fr"}, "data.source_field: PATH: no 'fr' in translation; there is de, en"),
+        ({"target_field": "pair.de"}, "data.target_field: PATH: no 'pair'; there is translation"),
+        ({"train": "train[:3]", "streaming": True}, "data.train: 'train[:3]' is no split of PATH, which has "
+            "train, validation, test; with streaming=true only whole splits can be read"),
     ],
 )  # fmt: skip
 def test_mistakes_name_the_key_and_what_exists(wmt: Path, options: dict[str, str], message: str) -> None:
@@ -187,7 +208,7 @@ def test_mistakes_name_the_key_and_what_exists(wmt: Path, options: dict[str, str
 
 def test_a_column_that_holds_one_text(tmp_path: Path) -> None:
     path = write_json(tmp_path / "json", '{"translation": "x"}\n')
-    with pytest.raises(DataError, match=r"data\.column: .* holds string, not a text for each language"):
+    with pytest.raises(DataError, match=r"data\.source_field: .*: no 'en' in translation; there is string"):
         split(path=path)
 
 
@@ -219,5 +240,5 @@ def test_a_missing_library_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_one_language_twice_is_refused() -> None:
-    with pytest.raises(ValueError, match="both 'en'"):
+    with pytest.raises(ValueError, match="both read from 'en'"):
         HuggingFace(path="x", source="en", target="en")
