@@ -29,7 +29,10 @@ NEEDED: dict[tuple[str, str | None], list[str]] = {  # what a choice leaves to t
     ("model/decoder", "lstm_luong2015"): ["model/encoder=lstm_luong2015", "model.tie_embeddings=target"],
     ("model", "encoder_decoder"): ["model/encoder=lstm", "model/decoder=lstm"],
     ("data", "text_files"): [*LANGUAGES, "data.train=corpus/train"],
+    **{("data", name): [*LANGUAGES, "data.train=corpus.x"] for name in ("tsv", "csv", "jsonl", "parquet")},
     ("data", "huggingface"): [*LANGUAGES, "data.path=corpus"],
+    ("data", "common_crawl"): ["model=decoder_only_tiny", "data.target=de", "data.train=a.warc.wet.gz"],
+    **{("data", name): ["model=decoder_only_tiny"] for name in ("c4", "cc100", "oscar")},
     ("experiment", "multi30k"): ["data.train=corpus/train"],
 }
 CHOICES = [(group, choice) for group, choices in groups([config_folder()]).items() for choice in choices]
