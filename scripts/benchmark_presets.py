@@ -240,7 +240,7 @@ class Unending:
 
 def random_corpus(settings: Settings) -> EncodedCorpus:
     """The same for every preset: as many examples as four times the batches need."""
-    from seq2seq.data.encoded import EncodedCorpus, Rows
+    from seq2seq.data.encoded import EncodedCorpus, Rows, offsets_of
     from seq2seq.text.vocab import Vocab
 
     generator = np.random.default_rng(1)
@@ -249,7 +249,7 @@ def random_corpus(settings: Settings) -> EncodedCorpus:
     def rows(lengths: np.ndarray) -> Rows:
         lengths = np.full(size, settings.length - 1) if settings.length else lengths.clip(2, 120).astype(np.int64)
         ids = generator.integers(len(Vocab.special), settings.vocabulary, int(lengths.sum())).astype(np.int32)
-        return Rows(ids, np.concatenate([[0], np.cumsum(lengths)]))
+        return Rows((ids, offsets_of(lengths)))
 
     lengths = (USUAL_LENGTH - 1) * generator.lognormal(0, 0.5, size)
     others = lengths * generator.lognormal(0, 0.2, size)

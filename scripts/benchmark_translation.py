@@ -110,11 +110,11 @@ def store_sources(corpus: EncodedCorpus, folder: Path, *, number: int, max_token
 def part_of(corpus: EncodedCorpus, examples: Sequence[int]) -> EncodedCorpus:
     import numpy as np
 
-    from seq2seq.data.encoded import EncodedCorpus, Rows
+    from seq2seq.data.encoded import EncodedCorpus, Rows, offsets_of
 
     def taken(rows: Rows) -> Rows:
         kept = [rows[i] for i in examples]
-        return Rows(np.concatenate(kept), np.concatenate([[0], np.cumsum([len(row) for row in kept])]))
+        return Rows((np.concatenate(kept), offsets_of(np.array([len(row) for row in kept]))))
 
     assert corpus.sources is not None
     return EncodedCorpus(taken(corpus.sources), taken(corpus.targets), corpus.numbers[examples])

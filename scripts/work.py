@@ -45,13 +45,15 @@ def encode_corpus(arguments: Sequence[str]) -> EncodedCorpus:
 
 
 def store_corpus(corpus: EncodedCorpus, folder: Path) -> None:
+    """A corpus in memory, which has one part."""
     assert corpus.sources is not None
+    (source, source_offsets), (target, target_offsets) = corpus.sources.parts[0], corpus.targets.parts[0]
     np.savez(
         folder / "corpus.npz",
-        source=corpus.sources.flat,
-        source_offsets=corpus.sources.offsets,
-        target=corpus.targets.flat,
-        target_offsets=corpus.targets.offsets,
+        source=source,
+        source_offsets=source_offsets,
+        target=target,
+        target_offsets=target_offsets,
         numbers=corpus.numbers,
     )
 
@@ -60,8 +62,8 @@ def load_corpus(folder: Path) -> EncodedCorpus:
     from seq2seq.data.encoded import EncodedCorpus, Rows
 
     with np.load(folder / "corpus.npz") as stored:
-        sources = Rows(stored["source"], stored["source_offsets"])
-        targets = Rows(stored["target"], stored["target_offsets"])
+        sources = Rows((stored["source"], stored["source_offsets"]))
+        targets = Rows((stored["target"], stored["target_offsets"]))
         return EncodedCorpus(sources, targets, stored["numbers"])
 
 

@@ -35,6 +35,7 @@ class RunConfig:
     search: Factory[Search]
     trainer: TrainerOptions
     plugins: list[str] = field(default_factory=list)
+    cache: str | None = None
 
     @property
     def has_source(self) -> bool:

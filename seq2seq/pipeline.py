@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, nullcontext
@@ -18,8 +19,9 @@ import torch
 from seq2seq.config import RunConfig, read_run, stored_form
 from seq2seq.data.batch import batch_as_text
 from seq2seq.data.corpus import ListSource, Source, open_splits
-from seq2seq.data.encoded import EncodedCorpus, encode_source
+from seq2seq.data.encoded import EncodedCorpus, Encoder, encode_source
 from seq2seq.data.loader import Loader
+from seq2seq.data.prepared import content_of, key_of, prepare
 from seq2seq.errors import CheckpointError, ConfigError, DataError, Problem, UserError
 from seq2seq.models.base import Model
 from seq2seq.search.base import Search
@@ -136,7 +138,7 @@ def _prepare_and_train(
     config: RunConfig, run: RunDir, train_source: Source, validation: Source | None, parallel: Parallel
 ) -> None:
     tokenizers = _tokenizers(config, run, train_source, parallel)
-    encoded = _encode(train_source, tokenizers, "encoding the training data", config.trainer.max_length)
+    encoded = _training_data(config, run, train_source, tokenizers)
     if config.trainer.max_tokens == "auto":
         config = _with_max_tokens(config, run, tokenizers, encoded, parallel)
     with ExitStack() as stack:
@@ -296,8 +298,8 @@ def _announce(config: RunConfig, encoded: EncodedCorpus, trainer: Trainer) -> No
     number = sum(parameter.numel() for parameter in trainer.model.parameters())
     used = resolve_precision(options.precision, trainer.device)
     left_out = {
-        "an empty side": encoded.dropped_empty,
-        f"more than trainer.max_length={options.max_length} tokens": encoded.dropped_long,
+        "an empty side": encoded.counts.empty,
+        f"more than trainer.max_length={options.max_length} tokens": encoded.counts.long,
     }
     told = "; ".join(f"{count:,} with {why} left out" for why, count in left_out.items() if count)
     in_epoch = f"{trainer.loader.batches_per_epoch:,}"
@@ -336,6 +338,26 @@ def _train_tokenizers(config: RunConfig, run: RunDir, source: Source) -> Tokeniz
     sizes = dict.fromkeys(len(vocab) for vocab in pair.vocabs)
     log.info("tokenizer: %s tokens", " and ".join(f"{size:,}" for size in sizes))
     return pair
+
+
+def _training_data(config: RunConfig, run: RunDir, source: Source, tokenizers: TokenizerPair) -> EncodedCorpus:
+    """Prepared in the cache, where other runs find it too; in memory where nobody can tell whether the data changes."""
+    title, max_length = "encoding the training data", config.trainer.max_length
+    identity = source.identity()
+    if identity is None:
+        return _encode(source, tokenizers, title, max_length)
+    folder = _cache(config) / "prepared" / key_of(identity, content_of(run.tokenizer), max_length)
+    try:
+        with progress_bar(title, None) as advance:
+            return prepare(source, Encoder(tokenizers.source, tokenizers.target, max_length), folder, progress=advance)
+    except OSError as error:
+        raise UserError(f"{folder.parent}: {error.strerror}; cache=FOLDER prepares the data elsewhere") from error
+
+
+def _cache(config: RunConfig) -> Path:
+    if config.cache is not None:
+        return Path(config.cache).expanduser()
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "seq2seq"
 
 
 def _encode(source: Source, tokenizers: TokenizerPair, title: str, max_length: int | None) -> EncodedCorpus:

@@ -1,14 +1,20 @@
 """One thread for each test process, in subprocesses too: `make test` runs as many processes as there are cores."""
 
+import atexit
 import logging
 import os
+import shutil
 import signal
+import tempfile
 from collections.abc import Iterator
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 import torch
+
+os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="seq2seq-tests-")
+atexit.register(shutil.rmtree, os.environ["XDG_CACHE_HOME"], ignore_errors=True)
 
 torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
 

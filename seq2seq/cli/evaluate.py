@@ -166,8 +166,8 @@ def _measure(loaded: LoadedRun, examples: list[Example], options: EvaluateOption
     from seq2seq.training.evaluator import mean_loss
 
     encoded = loaded.encode(ListSource(examples))
-    if encoded.dropped_empty:
-        log.warning("%d examples with an empty side are not part of the loss", encoded.dropped_empty)
+    if encoded.counts.empty:
+        log.warning("%d examples with an empty side are not part of the loss", encoded.counts.empty)
     loss = mean_loss(
         loaded.model,
         encoded,
@@ -185,7 +185,7 @@ def _measure(loaded: LoadedRun, examples: list[Example], options: EvaluateOption
         "steps": [checkpoint.step for checkpoint in loaded.checkpoints],
     }
     if encoded.sources is None:
-        if (encoded.targets.flat == loaded.tokenizers.target.vocab.unk).any():
+        if any((flat == loaded.tokenizers.target.vocab.unk).any() for flat, _ in encoded.targets.parts):
             log.warning("no bits per byte: the text holds what the tokenizer does not know")
             return results
         num_tokens = int(encoded.target_lengths.sum()) + len(encoded)  # eos counts as a token, and as a byte

@@ -33,6 +33,10 @@ class Source(ABC):
         Raises DataError, with file and line, for what cannot be read.
         """
 
+    def identity(self) -> str | None:
+        """Another one when other examples are read; None where that cannot be told, and nothing is kept of them."""
+        return None
+
 
 class IndexedSource(Source):
     """A source that knows its length and can be read at any place."""

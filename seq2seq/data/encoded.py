@@ -1,9 +1,12 @@
-"""A whole split as token ids, in flat arrays: 4.5 million sentence pairs take about 1 GB."""
+"""A whole split as token ids, in flat arrays: in memory, or on disk and mapped into memory."""
 
 from __future__ import annotations
 
+import hashlib
 from array import array
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from itertools import chain, islice
 
 import numpy as np
@@ -15,64 +18,146 @@ from seq2seq.text.tokenizer import Tokenizer
 
 CHUNK = 4096  # examples that are encoded together: enough to keep a tokenizer's threads busy, small in memory
 
+Ints = NDArray[np.int32]
+Longs = NDArray[np.int64]
+
 
 class Rows:
-    """Rows of ids of any lengths: row i is flat[offsets[i] : offsets[i + 1]]. flat int32, offsets int64."""
+    """Rows of ids of any lengths, in parts of equally many rows but for the last.
 
-    def __init__(self, flat: NDArray[np.int32], offsets: NDArray[np.int64]) -> None:
-        self.flat = flat
-        self.offsets = offsets
+    Row i of a part is flat[offsets[i] : offsets[i + 1]]; flat int32.
+    """
+
+    def __init__(self, *parts: tuple[Ints, NDArray[np.integer]]) -> None:
+        self.parts = parts
+        self._rows_of_part = max(1, len(parts[0][1]) - 1)
 
     def __len__(self) -> int:
-        return len(self.offsets) - 1
+        return self._rows_of_part * (len(self.parts) - 1) + len(self.parts[-1][1]) - 1
 
-    def __getitem__(self, index: int) -> NDArray[np.int32]:
+    def __getitem__(self, index: int) -> Ints:
         """A view; index counts from 0 and must not be negative."""
-        return self.flat[self.offsets[index] : self.offsets[index + 1]]
+        part, row = divmod(int(index), self._rows_of_part)
+        flat, offsets = self.parts[part]
+        return flat[offsets[row] : offsets[row + 1]]
 
     @property
-    def lengths(self) -> NDArray[np.int64]:
-        return np.diff(self.offsets)
+    def lengths(self) -> Ints:
+        return np.concatenate([np.diff(offsets).astype(np.int32) for _, offsets in self.parts])
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Examples that a split holds, and those of them that were left out, by what is wrong with them."""
+
+    read: int = 0
+    empty: int = 0
+    long: int = 0
+
+    def __add__(self, other: Counts) -> Counts:
+        return Counts(self.read + other.read, self.empty + other.empty, self.long + other.long)
 
 
 class EncodedCorpus:
     """The usable examples of a split, without bos and eos, in the order of the split.
 
-    numbers: the examples' numbers in the split, int64.  examples: their text, where it was kept.  num_read: how many
-    the split holds; dropped_empty and dropped_long: how many of them were left out, and why.  sources: None for text
-    alone.
+    sources: None for text alone.  numbers: the examples' numbers in the split.  examples: their text, where it was
+    kept.  digest: of all ids in their order; two corpora with the same one are the same.
     """
 
     def __init__(
         self,
         sources: Rows | None,
         targets: Rows,
-        numbers: NDArray[np.int64],
+        numbers: Longs,
         examples: Sequence[Example] | None = None,
-        dropped_empty: int = 0,
-        dropped_long: int = 0,
+        counts: Counts | None = None,
+        digest: str | None = None,
     ) -> None:
         self.sources = sources
         self.targets = targets
         self.numbers = numbers
         self.examples = examples
-        self.dropped_empty = dropped_empty
-        self.dropped_long = dropped_long
+        self.counts = counts or Counts(read=len(numbers))
+        self._digest = digest
 
     def __len__(self) -> int:
         return len(self.numbers)
 
     @property
-    def num_read(self) -> int:
-        return len(self) + self.dropped_empty + self.dropped_long
+    def source_lengths(self) -> Ints:
+        return np.zeros(len(self), np.int32) if self.sources is None else self.sources.lengths
 
     @property
-    def source_lengths(self) -> NDArray[np.int64]:
-        return np.zeros(len(self), np.int64) if self.sources is None else self.sources.lengths
-
-    @property
-    def target_lengths(self) -> NDArray[np.int64]:
+    def target_lengths(self) -> Ints:
         return self.targets.lengths
+
+    @cached_property
+    def digest(self) -> str:
+        if self._digest is not None:
+            return self._digest
+        digest = Digest()
+        for side, rows in enumerate((self.targets, self.sources)):
+            for flat, offsets in rows.parts if rows is not None else ():
+                digest.add(side, flat, np.diff(offsets))
+        return digest.result()
+
+
+class Digest:
+    """The same however the rows are cut into pieces."""
+
+    def __init__(self) -> None:
+        self._hashes: dict[tuple[int, str], hashlib.blake2b] = {}
+
+    def add(self, side: int, flat: Ints, lengths: NDArray[np.integer]) -> None:
+        for kind, values in (("ids", flat.astype(np.int32)), ("lengths", lengths.astype(np.int32))):
+            self._hashes.setdefault((side, kind), hashlib.blake2b(digest_size=16)).update(values.tobytes())
+
+    def result(self) -> str:
+        parts = "".join(f"{side}{kind}{found.hexdigest()}" for (side, kind), found in sorted(self._hashes.items()))
+        return hashlib.blake2b(parts.encode(), digest_size=16).hexdigest()
+
+
+@dataclass(frozen=True)
+class Block:
+    """Some encoded examples, in their order. sides: flat ids and lengths of the target, and of the source if any."""
+
+    numbers: Longs
+    sides: list[tuple[Ints, Ints]]
+    counts: Counts
+    examples: list[Example]
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """Examples -> a Block. Leaves out examples with a side of no tokens or of more than max_length (bos and eos not
+    counted). source_tokenizer: None for text alone.
+    """
+
+    source_tokenizer: Tokenizer | None
+    target_tokenizer: Tokenizer
+    max_length: int | None
+
+    def __call__(self, examples: Sequence[Example]) -> Block:
+        sides = [self.target_tokenizer.encode_batch([example.target for example in examples])]
+        if self.source_tokenizer is not None:
+            sides.append(self.source_tokenizer.encode_batch([example.source for example in examples]))
+        lengths = np.stack([_lengths(ids) for ids in sides])
+        empty = lengths.min(axis=0) == 0
+        long = ~empty & (lengths.max(axis=0) > (self.max_length or np.inf))
+        kept: list[int] = np.flatnonzero(~(empty | long)).tolist()
+        return Block(
+            np.fromiter((examples[i].number for i in kept), np.int64, count=len(kept)),
+            [_flat([ids[i] for i in kept], of_side[kept]) for ids, of_side in zip(sides, lengths, strict=True)],
+            Counts(len(examples), int(empty.sum()), int(long.sum())),
+            [examples[i] for i in kept],
+        )
+
+
+def encode_blocks(source: Source, encode: Encoder, start: int = 0) -> Iterator[Block]:
+    examples = source.read(start=start)
+    while chunk := list(islice(examples, CHUNK)):
+        yield encode(chunk)
 
 
 def encode_source(
@@ -84,72 +169,77 @@ def encode_source(
     keep_text: bool = False,
     progress: Callable[[int], None] | None = None,
 ) -> EncodedCorpus:
-    """Reads all of `source`. Leaves out examples with a side of no tokens or of more than max_length (bos and eos not
-    counted). `progress` hears after each chunk how many more examples have been read. source_tokenizer: None for text
-    alone.
+    """Reads all of `source` into memory, as Encoder says. `progress` hears after each block how many more examples have
+    been read.
 
     Raises DataError where no example remains.
     """
-    sources, targets = _RowsWriter(), _RowsWriter()
-    numbers = array("q")
-    texts: list[Example] | None = [] if keep_text else None
-    num_read = dropped_empty = dropped_long = 0
-    examples = source.read()
-    while chunk := list(islice(examples, CHUNK)):
-        sides = [(targets, target_tokenizer.encode_batch([example.target for example in chunk]))]
-        if source_tokenizer is not None:
-            sides.append((sources, source_tokenizer.encode_batch([example.source for example in chunk])))
-        lengths = np.stack([_lengths(ids) for _, ids in sides])
-        empty = lengths.min(axis=0) == 0
-        long = ~empty & (lengths.max(axis=0) > (max_length or np.inf))
-        kept: list[int] = np.flatnonzero(~(empty | long)).tolist()
-        for rows, ids in sides:
-            rows.add([ids[i] for i in kept])
-        numbers.extend(chunk[i].number for i in kept)
-        if texts is not None:
-            texts.extend(chunk[i] for i in kept)
-        num_read += len(chunk)
-        dropped_empty += int(empty.sum())
-        dropped_long += int(long.sum())
-        if progress is not None:
-            progress(len(chunk))
+    encode = Encoder(source_tokenizer, target_tokenizer, max_length)
+    sides = [_Growing() for _ in range(1 if source_tokenizer is None else 2)]
+    numbers, texts, counts = array("q"), list[Example](), Counts()
+    for block in watched(encode_blocks(source, encode), progress):
+        for side, (flat, lengths) in zip(sides, block.sides, strict=True):
+            side.add(flat, lengths)
+        numbers.frombytes(block.numbers.tobytes())
+        if keep_text:
+            texts.extend(block.examples)
+        counts += block.counts
     if not numbers:
-        raise DataError(_nothing_left(num_read, dropped_empty, dropped_long, max_length))
-    source_rows = None if source_tokenizer is None else sources.rows()
+        raise DataError(nothing_left(counts, max_length))
+    targets, *sources = (side.rows() for side in sides)
     return EncodedCorpus(
-        source_rows, targets.rows(), np.frombuffer(numbers, np.int64), texts, dropped_empty, dropped_long
+        sources[0] if sources else None,
+        targets,
+        np.frombuffer(numbers, np.int64),
+        texts if keep_text else None,
+        counts,
     )
 
 
-class _RowsWriter:
+def watched(blocks: Iterable[Block], progress: Callable[[int], None] | None) -> Iterator[Block]:
+    """The same blocks; progress hears of each, how many examples it was made of."""
+    for block in blocks:
+        yield block
+        if progress is not None:
+            progress(block.counts.read)
+
+
+def nothing_left(counts: Counts, max_length: int | None) -> str:
+    if not counts.read:
+        return "there are no examples"
+    reasons = []
+    if counts.empty:
+        reasons.append(f"{counts.empty:,} have an empty side")
+    if counts.long:
+        reasons.append(f"{counts.long:,} are longer than max_length={max_length} tokens")
+    return f"none of the {counts.read:,} examples can be used: {', '.join(reasons)}"
+
+
+class _Growing:
     """Grows in place, where joining a list of arrays would need twice the memory at the end."""
 
     def __init__(self) -> None:
         self.flat = array("i")
-        self.lengths = array("q")
+        self.lengths = array("i")
 
-    def add(self, rows: list[list[int]]) -> None:
-        lengths = _lengths(rows)
-        flat = np.fromiter(chain.from_iterable(rows), np.intc, count=int(lengths.sum()))
+    def add(self, flat: Ints, lengths: Ints) -> None:
         self.flat.frombytes(flat.tobytes())
         self.lengths.frombytes(lengths.tobytes())
 
     def rows(self) -> Rows:
-        offsets = np.zeros(len(self.lengths) + 1, np.int64)
-        np.cumsum(np.frombuffer(self.lengths, np.int64), out=offsets[1:])
-        return Rows(np.frombuffer(self.flat, np.intc), offsets)
+        return Rows((np.frombuffer(self.flat, np.intc), offsets_of(np.frombuffer(self.lengths, np.intc))))
 
 
-def _lengths(rows: list[list[int]]) -> NDArray[np.int64]:
-    return np.fromiter(map(len, rows), np.int64, count=len(rows))
+def offsets_of(lengths: NDArray[np.integer]) -> Longs:
+    """(N,) -> (N + 1,): where rows of these lengths begin and end."""
+    offsets = np.zeros(len(lengths) + 1, np.int64)
+    np.cumsum(lengths, out=offsets[1:])
+    return offsets
 
 
-def _nothing_left(num_read: int, dropped_empty: int, dropped_long: int, max_length: int | None) -> str:
-    if not num_read:
-        return "there are no examples"
-    reasons = []
-    if dropped_empty:
-        reasons.append(f"{dropped_empty:,} have an empty side")
-    if dropped_long:
-        reasons.append(f"{dropped_long:,} are longer than max_length={max_length} tokens")
-    return f"none of the {num_read:,} examples can be used: {', '.join(reasons)}"
+def _lengths(rows: list[list[int]]) -> Ints:
+    return np.fromiter(map(len, rows), np.int32, count=len(rows))
+
+
+def _flat(rows: list[list[int]], lengths: Ints) -> tuple[Ints, Ints]:
+    return np.fromiter(chain.from_iterable(rows), np.int32, count=int(lengths.sum())), lengths

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from glob import glob, has_magic
 from pathlib import Path
 from typing import Any
@@ -18,9 +18,14 @@ Texts = tuple[str, str]  # source (empty where there is only a target), target
 class FilesSource(Source):
     """The examples of some files, one file after the other; nothing is kept in memory."""
 
-    def __init__(self, files: Sequence[Path], read_file: Callable[[Path], Iterator[Texts]]) -> None:
+    def __init__(self, files: Sequence[Path], read_file: Callable[[Path], Iterator[Texts]], about: str) -> None:
+        """about: all that the texts depend on beside the files."""
         self.files = files
         self.read_file = read_file
+        self.about = about
+
+    def identity(self) -> str:
+        return f"{self.about} {file_identity(self.files)}"
 
     def read(self, shard: tuple[int, int] = (0, 1), start: int = 0) -> Iterator[Example]:
         first, shards = shard
@@ -67,7 +72,8 @@ class TableCorpus(Corpus):
                     raise DataError(f"{path} holds no examples")
         except DataError as error:
             raise DataError(f"{corpora.group}.{name}: {error}") from error
-        return FilesSource(files, self.read_file) if files else None
+        options = {name: value for name, value in sorted(vars(self).items()) if not name.startswith("_")}
+        return FilesSource(files, self.read_file, f"{type(self).__name__} {options}") if files else None
 
 
 def both_fields(
@@ -80,6 +86,12 @@ def both_fields(
     if fields[0] == fields[1]:
         raise ValueError(f"source and target are both read from {fields[0]!r}")
     return fields
+
+
+def file_identity(paths: Iterable[Path]) -> str:
+    """Another one when a file is written anew."""
+    found = [(str(path.resolve()), path.stat()) for path in paths]
+    return str([(path, status.st_size, status.st_mtime_ns) for path, status in found])
 
 
 def listed(names: str | list[str]) -> list[str]:

@@ -28,6 +28,9 @@ class HuggingFaceSource(IndexedSource):
         self._dataset = dataset.with_format("arrow")
         self._fields = fields
 
+    def identity(self) -> str:
+        return f"{self._dataset._fingerprint} {self._fields}"
+
     def __len__(self) -> int:
         return len(self._dataset)
 

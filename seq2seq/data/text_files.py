@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from seq2seq.data.corpus import Corpus, Example, Source, Split, corpora
-from seq2seq.data.files import listed
+from seq2seq.data.files import file_identity, listed
 from seq2seq.data.lines import byte_lines, decode_line, resolve
 from seq2seq.errors import DataError
 
@@ -16,6 +16,9 @@ class TextFileSource(Source):
 
     def __init__(self, files: list[tuple[Path | None, Path]]) -> None:
         self.files = files
+
+    def identity(self) -> str:
+        return file_identity(path for pair in self.files for path in pair if path is not None)
 
     def read(self, shard: tuple[int, int] = (0, 1), start: int = 0) -> Iterator[Example]:
         first, shards = shard

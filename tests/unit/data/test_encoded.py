@@ -7,7 +7,7 @@ import pytest
 
 from seq2seq.data import encoded
 from seq2seq.data.corpus import Example, Source
-from seq2seq.data.encoded import encode_source
+from seq2seq.data.encoded import Counts, encode_source
 from seq2seq.errors import DataError
 from seq2seq.text.tokenizer import Tokenizer
 
@@ -56,7 +56,7 @@ def test_ids_numbers_and_counts(monkeypatch: pytest.MonkeyPatch, chunk: int) -> 
     assert corpus.numbers.tolist() == [0, 4]
     assert corpus.source_lengths.tolist() == [2, 1]
     assert corpus.target_lengths.tolist() == [1, 3]
-    assert (corpus.dropped_empty, corpus.dropped_long, corpus.num_read) == (3, 1, 6)
+    assert corpus.counts == Counts(read=6, empty=3, long=1)
     assert heard == [min(chunk, 6 - done) for done in range(0, 6, chunk)]
     assert corpus.examples is None
 
@@ -67,7 +67,6 @@ def test_ids_are_views_of_32_bits() -> None:
     for row in (corpus.sources[1], corpus.targets[1]):
         assert row.dtype == np.int32
         assert row.base is not None
-    assert corpus.sources.offsets.dtype == np.int64
     assert corpus.numbers.dtype == np.int64
 
 

@@ -17,7 +17,7 @@ def corpus_of(source_lengths: list[int], target_lengths: list[int]) -> EncodedCo
 
     def rows(lengths: list[int], base: int) -> Rows:
         ids = [np.arange(length) + base + 1000 * i for i, length in enumerate(lengths)]
-        return Rows(np.concatenate(ids).astype(np.int32), np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64))
+        return Rows((np.concatenate(ids).astype(np.int32), np.concatenate([[0], np.cumsum(lengths)])))
 
     numbers = 10 * np.arange(len(source_lengths))
     return EncodedCorpus(rows(source_lengths, 4), rows(target_lengths, 504), numbers)

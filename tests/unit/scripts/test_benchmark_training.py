@@ -42,7 +42,7 @@ def corpus(number: int) -> EncodedCorpus:
     def rows() -> Rows:
         lengths = generator.integers(1, 9, number)
         ids = generator.integers(len(Vocab.special), SIZES["vocabulary"], int(lengths.sum())).astype(np.int32)
-        return Rows(ids, np.concatenate([[0], np.cumsum(lengths)]))
+        return Rows((ids, np.concatenate([[0], np.cumsum(lengths)])))
 
     return EncodedCorpus(rows(), rows(), np.arange(number))
 

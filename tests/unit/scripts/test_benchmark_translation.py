@@ -25,7 +25,7 @@ def benchmark() -> ModuleType:
 
 def rows(*lengths: int) -> Rows:
     ids = np.arange(4, 4 + sum(lengths), dtype=np.int32)
-    return Rows(ids, np.concatenate([[0], np.cumsum(lengths)]))
+    return Rows((ids, np.concatenate([[0], np.cumsum(lengths)])))
 
 
 def test_sources_are_drawn_evenly_and_batched_with_the_length_of_the_outputs(

@@ -60,7 +60,7 @@ def make_corpus() -> Callable[[int], EncodedCorpus]:
 
         def rows() -> Rows:
             offsets = np.concatenate([[0], np.cumsum(generator.integers(1, 8, size))])
-            return Rows(generator.integers(4, len(VOCAB), offsets[-1]).astype(np.int32), offsets)
+            return Rows((generator.integers(4, len(VOCAB), offsets[-1]).astype(np.int32), offsets))
 
         return EncodedCorpus(rows(), rows(), np.arange(size))
 

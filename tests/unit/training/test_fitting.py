@@ -48,7 +48,7 @@ class Limited(CrossEntropy):
 
 
 def rows(lengths: list[int]) -> Rows:
-    return Rows(np.full(sum(lengths), 5, np.int32), np.cumsum([0, *lengths]))
+    return Rows((np.full(sum(lengths), 5, np.int32), np.cumsum([0, *lengths])))
 
 
 # 40 pairs; the longest source and the longest target, 6 and 4 tokens, are not of the same pair. With eos 7 and 5.

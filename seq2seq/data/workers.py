@@ -1,0 +1,130 @@
+"""Encoding by several processes: each reads its share of a split, and the blocks come out in the order of the split."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import signal
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from multiprocessing.context import SpawnProcess
+
+import numpy as np
+
+from seq2seq.data import encoded
+from seq2seq.data.corpus import Example, Source
+from seq2seq.data.encoded import Block, Counts, Encoder, Ints, encode_blocks, offsets_of
+from seq2seq.errors import DataError, UserError
+
+ALONE = 2**16  # examples after which starting other processes pays
+BLOCK = 2**14  # numbers that the processes go through before they are joined
+MOST_WORKERS = 16
+
+
+def encode_in_parallel(source: Source, encode: Encoder, workers: int | None = None) -> Iterator[Block]:
+    """As encode_blocks; the blocks are others, what is in them is the same. workers: null takes all cores.
+
+    What cannot be sent to other processes, as a plugin's source may be, is encoded in this one.
+    """
+    workers = min(available_cores(), MOST_WORKERS) if workers is None else workers
+    num_read = 0
+    for block in encode_blocks(source, encode):
+        yield block
+        num_read += block.counts.read
+        if num_read >= ALONE and workers > 1 and (job := _packed(source, encode)) is not None:
+            yield from _from_workers(job, num_read, workers)
+            return
+
+
+def available_cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _packed(source: Source, encode: Encoder) -> bytes | None:
+    try:
+        return pickle.dumps((source, encode))
+    except (pickle.PicklingError, TypeError, AttributeError):
+        return None
+
+
+def _from_workers(job: bytes, start: int, workers: int) -> Iterator[Block]:
+    context = get_context("spawn")  # a fork would copy locks that torch's threads may hold
+    processes = list[SpawnProcess]()
+    connections = list[Connection]()
+    try:
+        for worker in range(workers):
+            ours, theirs = context.Pipe(duplex=False)
+            process = context.Process(target=_work, args=(theirs, job, (worker, workers), start), daemon=True)
+            process.start()
+            theirs.close()
+            processes.append(process)
+            connections.append(ours)
+        while blocks := [block for connection in connections if (block := _received(connection)) is not None]:
+            yield join(blocks)
+    finally:
+        for process in processes:
+            process.terminate()
+        for process in processes:
+            process.join()
+
+
+def _received(connection: Connection) -> Block | None:
+    """None after the last block. Raises what the process met."""
+    try:
+        found = connection.recv()
+    except EOFError as error:
+        raise DataError("a process that encodes the data has died: was its memory not enough?") from error
+    if isinstance(found, BaseException):
+        raise found
+    assert found is None or isinstance(found, Block)
+    return found
+
+
+def _work(connection: Connection, job: bytes, shard: tuple[int, int], start: int) -> None:
+    """Sends a block for every BLOCK numbers from `start` on, an empty one where the shard has none there."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process that reads the blocks decides
+    try:
+        source, encode = pickle.loads(job)
+        examples = source.read(shard, start)
+        end = start + BLOCK
+        pending = list[Example]()
+        for example in examples:
+            while example.number >= end:
+                connection.send(_encoded(encode, pending))
+                pending, end = [], end + BLOCK
+            pending.append(example)
+        connection.send(_encoded(encode, pending))
+        while True:  # others may have more
+            connection.send(None)
+    except BrokenPipeError:
+        pass  # nobody reads any more
+    except UserError as error:
+        connection.send(error)
+    except Exception as error:
+        connection.send(RuntimeError(f"{type(error).__name__}: {error}"))
+
+
+def _encoded(encode: Encoder, examples: Sequence[Example]) -> Block:
+    """Without the texts, which are not needed and would have to be sent."""
+    iterator = iter(examples)
+    blocks = [encode(chunk) for chunk in iter(lambda: list(islice(iterator, encoded.CHUNK)), [])]
+    return join(blocks or [encode([])])
+
+
+def join(blocks: Sequence[Block]) -> Block:
+    """One block, in the order of the numbers."""
+    numbers = np.concatenate([block.numbers for block in blocks])
+    order = np.argsort(numbers, kind="stable")
+    sides = [_ordered(side, order) for side in zip(*(block.sides for block in blocks), strict=True)]
+    return Block(numbers[order], sides, sum((block.counts for block in blocks), Counts()), [])
+
+
+def _ordered(parts: Sequence[tuple[Ints, Ints]], order: np.ndarray) -> tuple[Ints, Ints]:
+    """The rows of all parts, in this order."""
+    flat, lengths = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+    begins, lengths = offsets_of(lengths)[:-1][order], lengths[order]
+    offsets = offsets_of(lengths)
+    places = np.arange(offsets[-1]) + np.repeat(begins - offsets[:-1], lengths)
+    return flat[places], lengths
