@@ -142,11 +142,10 @@ def _longest(corpus: EncodedCorpus) -> Indices:
 
 
 def _sort_keys(corpus: EncodedCorpus) -> Indices:
-    """By the longer side, then by the shorter one: what is alike in both needs little padding."""
+    """By the longer side, then by how much longer the source is: both sides of a batch need little padding."""
     longest = _longest(corpus)
-    shortest = np.minimum(corpus.source_lengths, corpus.target_lengths)
-    keys: Indices = longest * (longest.max() + 1) + shortest
-    return keys
+    difference = corpus.source_lengths.astype(np.int64) - corpus.target_lengths
+    return longest * (2 * longest.max()) + difference
 
 
 def _batch_bounds(longest: Indices, max_tokens: int) -> Indices:
