@@ -142,10 +142,13 @@ def _longest(corpus: EncodedCorpus) -> Indices:
 
 
 def _sort_keys(corpus: EncodedCorpus) -> Indices:
-    """By the longer side, then by how much longer the source is: both sides of a batch need little padding."""
+    """By the longer side, then by how much longer the source is: both sides of a batch need little padding.
+
+    The second rises and falls in turn, so that a batch over two lengths of the longer side holds neighbours too.
+    """
     longest = _longest(corpus)
     difference = corpus.source_lengths.astype(np.int64) - corpus.target_lengths
-    return longest * (2 * longest.max()) + difference
+    return longest * (2 * longest.max()) + np.where(longest % 2, difference, -difference)
 
 
 def _batch_bounds(longest: Indices, max_tokens: int) -> Indices:

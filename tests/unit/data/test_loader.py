@@ -100,7 +100,7 @@ def test_little_padding() -> None:
     batches = epoch_of(Loader(realistic(20_000), max_tokens=4096, seed=1))
     cells = sum(batch.source.numel() + batch.labels.numel() for batch in batches)
     tokens = sum(int(batch.source_mask.sum() + batch.target_mask.sum()) for batch in batches)
-    assert 1 - tokens / cells < 0.03
+    assert 1 - tokens / cells < 0.07
 
 
 @pytest.mark.parametrize("taken", [0, 1, 5, 40])
