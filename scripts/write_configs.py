@@ -16,6 +16,7 @@ import yaml
 
 from seq2seq.binding import REQUIRED, family_of, options_of
 from seq2seq.cli.compose import config_folder
+from seq2seq.data.filters import filters
 from seq2seq.plugins import load_components
 from seq2seq.registry import Family
 from seq2seq.training.options import TrainerOptions
@@ -45,6 +46,8 @@ def generated() -> dict[str, str]:
     """File below configs/ -> text, for every registered component of the project itself."""
     files = {"trainer/trainer.yaml": component_text(TrainerOptions, None)}
     for family in Family.all.values():
+        if family is filters:  # configs/data/filters holds choices of several, each with all options of its filters
+            continue
         for name, component in family.components.items():
             if component.__module__.startswith("seq2seq."):
                 files[f"{family.group}/{name}.yaml"] = component_text(component, name)

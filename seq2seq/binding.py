@@ -64,6 +64,8 @@ def to_plain(bound: Any) -> Any:
         return {f.name: to_plain(getattr(bound, f.name)) for f in fields(bound)}
     if isinstance(bound, list | tuple):
         return [to_plain(value) for value in bound]
+    if isinstance(bound, Mapping):
+        return {name: to_plain(value) for name, value in bound.items()}
     return bound
 
 
@@ -100,6 +102,8 @@ class _Binder:
             elif family is not None:
                 nullable = type(None) in get_args(option.annotation)
                 bound[name] = None if value is None and nullable else self.component(family, value, _join(path, name))
+            elif get_origin(option.annotation) is Mapping and family_of(get_args(option.annotation)[1]) is not None:
+                bound[name] = self.named(option.annotation, tree.get(name) or {}, _join(path, name))
             elif is_dataclass(option.annotation) and name in tree:
                 bound[name] = self.group(option.annotation, value, _join(path, name))
             elif name in tree:
@@ -141,6 +145,24 @@ class _Binder:
         self.known.append(_join(path, "name"))
         bound = self.options(component, {key: value for key, value in node.items() if key != "name"}, path)
         return None if bound is None else Factory(component, name, bound, path)
+
+    def named(self, annotation: Any, value: Any, path: str) -> Any:
+        """Components by their names, each a group of options, or null for none."""
+        if not isinstance(value, Mapping):
+            self.problems.append(Problem(path, f"should be a group of keys, but is {value!r}"))
+            return None
+        family = family_of(get_args(annotation)[1])
+        assert family is not None
+        found = {}
+        for name, node in value.items():
+            if isinstance(node, Mapping):
+                found[name] = self.component(family, {"name": name, **node}, _join(path, str(name)))
+            elif node is None:
+                found[name] = None
+            else:
+                message = f"should be a group of options, {{}} for the usual ones, or null for none, but is {node!r}"
+                self.problems.append(Problem(_join(path, str(name)), message))
+        return found
 
     def values(self, known: Mapping[str, Option], tree: Mapping[str, Any], path: str) -> dict[str, Any]:
         """What pydantic makes of the values."""

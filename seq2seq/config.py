@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from torch.optim import Optimizer
 
 from seq2seq.binding import bind, to_plain
 from seq2seq.data.corpus import Corpus
+from seq2seq.data.filters import Filter
 from seq2seq.errors import CheckpointError, ConfigError, Problem
 from seq2seq.models.base import Model
 from seq2seq.plugins import installed_plugins, load_components
@@ -36,6 +37,7 @@ class RunConfig:
     trainer: TrainerOptions
     plugins: list[str] = field(default_factory=list)
     cache: str | None = None
+    filters: Mapping[str, Factory[Filter] | None] = field(default_factory=dict)
 
     @property
     def has_source(self) -> bool:
@@ -47,7 +49,15 @@ def bind_run(tree: Mapping[str, Any]) -> RunConfig:
     """Checks the whole tree. Raises ConfigError with every mistake in it."""
     plugins = _plugins(tree)
     load_components(plugins)
-    return bind(RunConfig, {**tree, "plugins": plugins})
+    changed = {**tree, "plugins": plugins}
+    if isinstance(data := tree.get("data"), Mapping):  # its filters are no options of the corpus
+        changed["data"] = {key: value for key, value in data.items() if key != "filters"}
+        changed["filters"] = data.get("filters") or {}
+    try:
+        return bind(RunConfig, changed)
+    except ConfigError as error:
+        told = (replace(p, path=f"data.{p.path}") if p.path.startswith("filters") else p for p in error.problems)
+        raise ConfigError(*told) from None
 
 
 def _plugins(tree: Mapping[str, Any]) -> list[str]:
@@ -57,7 +67,9 @@ def _plugins(tree: Mapping[str, Any]) -> list[str]:
 
 def stored_form(config: RunConfig) -> dict[str, Any]:
     """The bound tree, every default filled in."""
-    return dict(to_plain(config))
+    tree = dict(to_plain(config))
+    tree["data"]["filters"] = tree.pop("filters")
+    return tree
 
 
 def read_stored(run: RunDir, given: Mapping[str, Any]) -> dict[str, Any]:

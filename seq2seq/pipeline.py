@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import math
 import os
@@ -16,12 +17,15 @@ from typing import Any, TypeVar
 
 import torch
 
+from seq2seq.binding import to_plain
 from seq2seq.config import RunConfig, read_run, stored_form
 from seq2seq.data.batch import batch_as_text
-from seq2seq.data.corpus import ListSource, Source, open_splits
+from seq2seq.data.corpus import ListSource, Source, Split, open_splits
 from seq2seq.data.encoded import EncodedCorpus, Encoder, encode_source
+from seq2seq.data.filters import Sieve, Surroundings
 from seq2seq.data.loader import Loader
 from seq2seq.data.prepared import content_of, key_of, prepare
+from seq2seq.data.report import data_report, told
 from seq2seq.errors import CheckpointError, ConfigError, DataError, Problem, UserError
 from seq2seq.models.base import Model
 from seq2seq.search.base import Search
@@ -29,7 +33,14 @@ from seq2seq.search.beam import Beam
 from seq2seq.search.translator import Translator
 from seq2seq.text.pair import TokenizerPair, load_pair, train_pair
 from seq2seq.text.vocab import Vocab
-from seq2seq.training.checkpoint import Checkpoint, CheckpointStore, load_training, load_weights, open_checkpoint
+from seq2seq.training.checkpoint import (
+    Checkpoint,
+    CheckpointStore,
+    load_training,
+    load_weights,
+    open_checkpoint,
+    write_replaced,
+)
 from seq2seq.training.compiled import CompiledLayers, compile_layers
 from seq2seq.training.console import IN_FILE_ONLY, ConsoleReporter, progress_bar, setup_logging
 from seq2seq.training.evaluator import Validator
@@ -105,8 +116,13 @@ def _without_a_source(config: RunConfig, model: Model | None) -> Iterator[Proble
         yield Problem("trainer.metric", f"text without a source has no {metric}: set loss")
 
 
-def train(config: RunConfig, path: Path, command: Sequence[str], parallel: Parallel = ALONE) -> None:
-    """Starts or continues the run in `path`; of several ranks all call this, and the first one writes."""
+def train(
+    config: RunConfig, path: Path, command: Sequence[str], parallel: Parallel = ALONE, only_check: bool = False
+) -> None:
+    """Starts or continues the run in `path`; of several ranks all call this, and the first one writes.
+
+    only_check: prepares the data and tells what is in it, and does not train.
+    """
     parallel.check_devices(config.trainer.devices, config.trainer.device)
     check(config)
     run = RunDir(path)
@@ -123,10 +139,13 @@ def train(config: RunConfig, path: Path, command: Sequence[str], parallel: Paral
             run.record_start(command)
         try:
             with contact():
-                _prepare_and_train(config, run, splits["train"], splits["validation"], parallel)
+                _prepare_and_train(config, run, splits["train"], splits, parallel, only_check)
         except Exception as error:  # the command tells it on the screen
             log.error("%s", error, exc_info=not isinstance(error, UserError), extra=IN_FILE_ONLY)
             raise
+        if only_check:
+            log.info("nothing was trained; without check=true the same command trains")
+            return
         log.info("the run is in %s; what to type next:", path)
         plugins = [f"plugins=[{','.join(config.plugins)}]"] if config.plugins else []
         if splits["test"] is not None:
@@ -135,10 +154,21 @@ def train(config: RunConfig, path: Path, command: Sequence[str], parallel: Paral
 
 
 def _prepare_and_train(
-    config: RunConfig, run: RunDir, train_source: Source, validation: Source | None, parallel: Parallel
+    config: RunConfig,
+    run: RunDir,
+    train_source: Source,
+    splits: Mapping[Split, Source | None],
+    parallel: Parallel,
+    only_check: bool,
 ) -> None:
+    validation = splits["validation"]
+    held_out = [part for part in (validation, splits["test"]) if part is not None]
     tokenizers = _tokenizers(config, run, train_source, parallel)
-    encoded = _training_data(config, run, train_source, tokenizers)
+    encoded = _training_data(config, run, train_source, held_out, tokenizers)
+    if parallel.first:
+        _report_data(run, encoded, train_source, tokenizers, in_full=only_check)
+    if only_check:
+        return
     if config.trainer.max_tokens == "auto":
         config = _with_max_tokens(config, run, tokenizers, encoded, parallel)
     with ExitStack() as stack:
@@ -340,16 +370,39 @@ def _train_tokenizers(config: RunConfig, run: RunDir, source: Source) -> Tokeniz
     return pair
 
 
-def _training_data(config: RunConfig, run: RunDir, source: Source, tokenizers: TokenizerPair) -> EncodedCorpus:
+def _report_data(run: RunDir, encoded: EncodedCorpus, source: Source, tokenizers: TokenizerPair, in_full: bool) -> None:
+    """data_report.json, made once; on the screen all of it or how much there is to look at."""
+    if in_full or not run.data_report.exists():
+        report = data_report(encoded, source, tokenizers)
+        write_replaced(run.data_report, json.dumps(report, indent=1, ensure_ascii=False) + "\n")
+        if in_full:
+            for line in told(report):
+                log.info("%s", line)
+    faults = [f"{found.count:,} {name}" for name, found in encoded.findings.items() if found.count]
+    if faults:
+        log.info("found in the training data: %s; see %s", ", ".join(faults), run.data_report)
+
+
+def _training_data(
+    config: RunConfig, run: RunDir, source: Source, held_out: Sequence[Source], tokenizers: TokenizerPair
+) -> EncodedCorpus:
     """Prepared in the cache, where other runs find it too; in memory where nobody can tell whether the data changes."""
     title, max_length = "encoding the training data", config.trainer.max_length
+    sieve = Sieve({name: factory() for name, factory in config.filters.items() if factory is not None})
+    corpus = config.data()
+    surroundings = Surroundings(corpus.source, corpus.target, lambda: (e for part in held_out for e in part.read()))
+    for one in sieve.filters.values():
+        one.learn(surroundings)
     identity = source.identity()
     if identity is None:
-        return _encode(source, tokenizers, title, max_length)
-    folder = _cache(config) / "prepared" / key_of(identity, content_of(run.tokenizer), max_length)
+        return _encode(source, tokenizers, title, max_length, sieve)
+    seen_against = [corpus.source, corpus.target, *(part.identity() for part in held_out)]
+    made_by = [to_plain(config.filters), seen_against, content_of(run.tokenizer), max_length]
+    folder = _cache(config) / "prepared" / key_of(identity, *made_by)
+    encode = Encoder(tokenizers.source, tokenizers.target, max_length, sieve)
     try:
         with progress_bar(title, None) as advance:
-            return prepare(source, Encoder(tokenizers.source, tokenizers.target, max_length), folder, progress=advance)
+            return prepare(source, encode, folder, progress=advance)
     except OSError as error:
         raise UserError(f"{folder.parent}: {error.strerror}; cache=FOLDER prepares the data elsewhere") from error
 
@@ -360,9 +413,13 @@ def _cache(config: RunConfig) -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "seq2seq"
 
 
-def _encode(source: Source, tokenizers: TokenizerPair, title: str, max_length: int | None) -> EncodedCorpus:
+def _encode(
+    source: Source, tokenizers: TokenizerPair, title: str, max_length: int | None, sieve: Sieve | None = None
+) -> EncodedCorpus:
     with progress_bar(title, None) as advance:
-        return encode_source(source, tokenizers.source, tokenizers.target, max_length=max_length, progress=advance)
+        return encode_source(
+            source, tokenizers.source, tokenizers.target, max_length=max_length, progress=advance, sieve=sieve
+        )
 
 
 def _validator(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from seq2seq.cli.entry import run_command
 from seq2seq.cli.help import train_help
 from seq2seq.cli.launch import is_rank, launch
-from seq2seq.errors import UserError
+from seq2seq.errors import ConfigError, Problem, UserError
 
 if TYPE_CHECKING:
     from seq2seq.config import RunConfig
@@ -49,7 +49,7 @@ def _train(tree: dict[str, Any], command: list[str], parallel: Parallel) -> None
 
     run = Path(tree["run"]).expanduser()
     try:
-        train_run(_bind(tree), run, command, parallel)
+        train_run(_bind(tree), run, command, parallel, only_check=_only_checks(tree))
     except BrokenPipeError:
         raise
     except OSError as error:  # a write that fails has no file's name, but is somewhere in the run
@@ -66,7 +66,14 @@ def check(tree: dict[str, Any]) -> None:
 def _bind(tree: dict[str, Any]) -> RunConfig:
     from seq2seq.config import bind_run
 
-    return bind_run({key: value for key, value in tree.items() if key != "run"})
+    return bind_run({key: value for key, value in tree.items() if key not in ("run", "check")})
+
+
+def _only_checks(tree: dict[str, Any]) -> bool:
+    value = tree.get("check", False)
+    if not isinstance(value, bool):
+        raise ConfigError(Problem("check", f"should be true or false, but is {value!r}"))
+    return value
 
 
 if __name__ == "__main__":

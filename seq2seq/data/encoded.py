@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import hashlib
 from array import array
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import astuple, dataclass, field
 from functools import cached_property
 from itertools import chain, islice
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from seq2seq.data.corpus import Example, Source
+from seq2seq.data.filters import Finding, Sieve
 from seq2seq.errors import DataError
 from seq2seq.text.tokenizer import Tokenizer
 
@@ -48,21 +50,23 @@ class Rows:
 
 @dataclass(frozen=True)
 class Counts:
-    """Examples that a split holds, and those of them that were left out, by what is wrong with them."""
+    """Examples that a split holds, and those that were left out: an empty side, too many tokens, filters."""
 
     read: int = 0
     empty: int = 0
     long: int = 0
+    filtered: int = 0
 
     def __add__(self, other: Counts) -> Counts:
-        return Counts(self.read + other.read, self.empty + other.empty, self.long + other.long)
+        parts = (mine + theirs for mine, theirs in zip(astuple(self), astuple(other), strict=True))
+        return Counts(*parts)
 
 
 class EncodedCorpus:
     """The usable examples of a split, without bos and eos, in the order of the split.
 
     sources: None for text alone.  numbers: the examples' numbers in the split.  examples: their text, where it was
-    kept.  digest: of all ids in their order; two corpora with the same one are the same.
+    kept.  digest: of all ids in their order; two corpora with the same one are the same.  findings: of the filters.
     """
 
     def __init__(
@@ -73,12 +77,14 @@ class EncodedCorpus:
         examples: Sequence[Example] | None = None,
         counts: Counts | None = None,
         digest: str | None = None,
+        findings: Mapping[str, Finding] | None = None,
     ) -> None:
         self.sources = sources
         self.targets = targets
         self.numbers = numbers
         self.examples = examples
         self.counts = counts or Counts(read=len(numbers))
+        self.findings = findings or {}
         self._digest = digest
 
     def __len__(self) -> int:
@@ -120,23 +126,28 @@ class Digest:
 
 @dataclass(frozen=True)
 class Block:
-    """Some encoded examples, in their order. sides: flat ids and lengths of the target, and of the source if any."""
+    """Some encoded examples, in their order. sides: flat ids and lengths of the target, and of the source if any.
+
+    values: what the filters examine, a value for each example.
+    """
 
     numbers: Longs
     sides: list[tuple[Ints, Ints]]
     counts: Counts
     examples: list[Example]
+    values: list[NDArray[Any]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
 class Encoder:
     """Examples -> a Block. Leaves out examples with a side of no tokens or of more than max_length (bos and eos not
-    counted). source_tokenizer: None for text alone.
+    counted). source_tokenizer: None for text alone. sieve: what else to examine; `sieved` leaves out by it.
     """
 
     source_tokenizer: Tokenizer | None
     target_tokenizer: Tokenizer
     max_length: int | None
+    sieve: Sieve = field(default_factory=lambda: Sieve({}))
 
     def __call__(self, examples: Sequence[Example]) -> Block:
         sides = [self.target_tokenizer.encode_batch([example.target for example in examples])]
@@ -151,6 +162,7 @@ class Encoder:
             [_flat([ids[i] for i in kept], of_side[kept]) for ids, of_side in zip(sides, lengths, strict=True)],
             Counts(len(examples), int(empty.sum()), int(long.sum())),
             [examples[i] for i in kept],
+            [values[kept] for values in self.sieve.examine(examples)],
         )
 
 
@@ -158,6 +170,18 @@ def encode_blocks(source: Source, encode: Encoder, start: int = 0) -> Iterator[B
     examples = source.read(start=start)
     while chunk := list(islice(examples, CHUNK)):
         yield encode(chunk)
+
+
+def sieved(blocks: Iterable[Block], sieve: Sieve) -> Iterator[Block]:
+    """Without the examples that filters leave out."""
+    for block in blocks:
+        keeps = sieve.keeps(block.numbers, block.values)
+        if keeps.all():
+            yield block
+            continue
+        sides = [(flat[np.repeat(keeps, lengths)], lengths[keeps]) for flat, lengths in block.sides]
+        counts = block.counts + Counts(filtered=int((~keeps).sum()))
+        yield Block(block.numbers[keeps], sides, counts, [e for e, k in zip(block.examples, keeps, strict=False) if k])
 
 
 def encode_source(
@@ -168,16 +192,18 @@ def encode_source(
     max_length: int | None,
     keep_text: bool = False,
     progress: Callable[[int], None] | None = None,
+    sieve: Sieve | None = None,
 ) -> EncodedCorpus:
     """Reads all of `source` into memory, as Encoder says. `progress` hears after each block how many more examples have
     been read.
 
     Raises DataError where no example remains.
     """
-    encode = Encoder(source_tokenizer, target_tokenizer, max_length)
+    sieve = sieve or Sieve({})
+    encode = Encoder(source_tokenizer, target_tokenizer, max_length, sieve)
     sides = [_Growing() for _ in range(1 if source_tokenizer is None else 2)]
     numbers, texts, counts = array("q"), list[Example](), Counts()
-    for block in watched(encode_blocks(source, encode), progress):
+    for block in sieved(watched(encode_blocks(source, encode), progress), sieve):
         for side, (flat, lengths) in zip(sides, block.sides, strict=True):
             side.add(flat, lengths)
         numbers.frombytes(block.numbers.tobytes())
@@ -193,6 +219,7 @@ def encode_source(
         np.frombuffer(numbers, np.int64),
         texts if keep_text else None,
         counts,
+        findings=sieve.findings(),
     )
 
 
@@ -212,6 +239,8 @@ def nothing_left(counts: Counts, max_length: int | None) -> str:
         reasons.append(f"{counts.empty:,} have an empty side")
     if counts.long:
         reasons.append(f"{counts.long:,} are longer than max_length={max_length} tokens")
+    if counts.filtered:
+        reasons.append(f"{counts.filtered:,} were left out by data/filters")
     return f"none of the {counts.read:,} examples can be used: {', '.join(reasons)}"
 
 

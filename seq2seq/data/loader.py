@@ -138,7 +138,8 @@ def ordered_batches(corpus: EncodedCorpus, max_tokens: int) -> Iterator[Batch]:
 
 def _longest(corpus: EncodedCorpus) -> Indices:
     """The longer side of each example, eos counted."""
-    return np.maximum(corpus.source_lengths, corpus.target_lengths).astype(np.int64) + 1
+    longest: Indices = np.maximum(corpus.source_lengths, corpus.target_lengths).astype(np.int64) + 1
+    return longest
 
 
 def _sort_keys(corpus: EncodedCorpus) -> Indices:
@@ -148,7 +149,8 @@ def _sort_keys(corpus: EncodedCorpus) -> Indices:
     """
     longest = _longest(corpus)
     difference = corpus.source_lengths.astype(np.int64) - corpus.target_lengths
-    return longest * (2 * longest.max()) + np.where(longest % 2, difference, -difference)
+    keys: Indices = longest * (2 * longest.max()) + np.where(longest % 2, difference, -difference)
+    return keys
 
 
 def _batch_bounds(longest: Indices, max_tokens: int) -> Indices:

@@ -29,8 +29,10 @@ from seq2seq.data.encoded import (
     Rows,
     nothing_left,
     offsets_of,
+    sieved,
     watched,
 )
+from seq2seq.data.filters import Finding
 from seq2seq.data.workers import encode_in_parallel
 from seq2seq.errors import DataError
 
@@ -71,7 +73,8 @@ def prepare(
             shutil.rmtree(left, ignore_errors=True)
         partial.mkdir()
         try:
-            _write(watched(encode_in_parallel(source, encode, workers), progress), partial, encode)
+            blocks = watched(encode_in_parallel(source, encode, workers), progress)
+            _write(sieved(blocks, encode.sieve), partial, encode)
         except BaseException:
             shutil.rmtree(partial, ignore_errors=True)
             raise
@@ -104,7 +107,8 @@ def open_prepared(folder: Path) -> EncodedCorpus:
         targets, sources = (_rows(batches, side) for side in SIDES)
         numbers = np.concatenate([batch.column("number").to_numpy() for batch in batches])
         assert targets is not None
-        return EncodedCorpus(sources, targets, numbers, None, Counts(**about["counts"]), about["digest"])
+        findings = {name: Finding(**found) for name, found in about["findings"].items()}
+        return EncodedCorpus(sources, targets, numbers, None, Counts(**about["counts"]), about["digest"], findings)
     except (OSError, ValueError, KeyError, TypeError, pyarrow.ArrowException) as error:
         raise Damaged(folder) from error
 
@@ -138,7 +142,13 @@ def _write(blocks: Iterable[Block], folder: Path, encode: Encoder) -> None:
             writer.write_batch(pyarrow.record_batch(columns, schema=schema))
     if not examples:
         raise DataError(nothing_left(counts, encode.max_length))
-    about = {"format": FORMAT, "examples": examples, "counts": asdict(counts), "digest": digest.result()}
+    about = {
+        "format": FORMAT,
+        "examples": examples,
+        "counts": asdict(counts),
+        "digest": digest.result(),
+        "findings": {name: asdict(found) for name, found in encode.sieve.findings().items()},
+    }
     (folder / "about.json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
     for path in (folder / "data.arrow", folder / "about.json", folder):
         _flush(path)

@@ -118,7 +118,8 @@ def join(blocks: Sequence[Block]) -> Block:
     numbers = np.concatenate([block.numbers for block in blocks])
     order = np.argsort(numbers, kind="stable")
     sides = [_ordered(side, order) for side in zip(*(block.sides for block in blocks), strict=True)]
-    return Block(numbers[order], sides, sum((block.counts for block in blocks), Counts()), [])
+    values = [np.concatenate(found)[order] for found in zip(*(block.values for block in blocks), strict=True)]
+    return Block(numbers[order], sides, sum((block.counts for block in blocks), Counts()), [], values)
 
 
 def _ordered(parts: Sequence[tuple[Ints, Ints]], order: np.ndarray) -> tuple[Ints, Ints]:

@@ -1,7 +1,7 @@
 """The run directory: all that a run is, complete for use on another machine.
 
-config.yaml  command.txt  environment.json  max_tokens.txt  train.log  metrics.jsonl  tensorboard/  tokenizer/
-checkpoints/  evaluation/
+config.yaml  command.txt  environment.json  max_tokens.txt  data_report.json  train.log  metrics.jsonl  tensorboard/
+tokenizer/  checkpoints/  evaluation/
 """
 
 from __future__ import annotations
@@ -54,6 +54,7 @@ class RunDir:
         self.config = path / "config.yaml"
         self.max_tokens = path / "max_tokens.txt"
         self.log = path / "train.log"
+        self.data_report = path / "data_report.json"
         self.metrics = path / "metrics.jsonl"
         self.tensorboard = path / "tensorboard"
         self.tokenizer = path / "tokenizer"

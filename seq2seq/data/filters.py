@@ -1,0 +1,387 @@
+"""What is wrong with an example: each filter finds one fault, and leaves the example out or only counts it."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Annotated, Any, ClassVar, Literal
+
+import numpy as np
+from annotated_types import Gt, Le
+from numpy.typing import NDArray
+
+from seq2seq.data.corpus import Example
+from seq2seq.registry import Family, PositiveInt
+
+Action = Literal["drop", "count"]
+
+SHOWN = 3  # examples of each fault
+ALL = 200_000
+EVERY = 16
+_MOST_SPACE = 20  # characters
+
+
+class Filter(ABC):
+    """Finds one fault. What takes time is `examine`, which several processes do at a time; `finds` goes through its
+    results in the order of the split, and may remember.
+
+    action: `drop` leaves the examples out that are found, `count` only counts them.  fault: how the report names it.
+    needs_all: whether a count of a sample would say nothing.
+    """
+
+    fault: ClassVar[str]
+    needs_all: ClassVar[bool] = False
+    action: Action
+
+    @abstractmethod
+    def examine(self, examples: Sequence[Example]) -> NDArray[Any]:
+        """A value for each example: what `finds` decides by."""
+
+    def finds(self, values: NDArray[Any]) -> NDArray[np.bool_]:
+        """Which of them have the fault."""
+        return values.astype(bool)
+
+    def learn(self, surroundings: Surroundings) -> None:  # noqa: B027 - most have nothing to learn
+        """Called once, before any example."""
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What an example is seen against. source: null for text alone. held_out: validation and test data."""
+
+    source: str | None
+    target: str
+    held_out: Callable[[], Iterable[Example]]
+
+
+filters: Family[Filter] = Family("filters", Filter)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a filter has found. first: numbers of examples. of_all: false where it saw a sample of a large split."""
+
+    fault: str
+    action: Action
+    of_all: bool
+    count: int
+    first: list[int]
+
+
+class Sieve:
+    """All filters of a run, by name. Counts what each finds, and keeps the numbers of the first examples.
+
+    Of large splits those filters that only count see one example of EVERY, after the first ALL.
+    """
+
+    def __init__(self, filters: Mapping[str, Filter]) -> None:
+        self.filters = filters
+        self.counts = dict.fromkeys(filters, 0)
+        self.first: dict[str, list[int]] = {name: [] for name in filters}
+
+    def findings(self) -> dict[str, Finding]:
+        return {
+            name: Finding(one.fault, one.action, _sees_all(one), self.counts[name], self.first[name])
+            for name, one in self.filters.items()
+        }
+
+    def examine(self, examples: Sequence[Example]) -> list[NDArray[Any]]:
+        chosen = [i for i, example in enumerate(examples) if example.number < ALL or example.number % EVERY == 0]
+        some = examples if len(chosen) == len(examples) else [examples[i] for i in chosen]
+
+        def values(one: Filter) -> NDArray[Any]:
+            if _sees_all(one) or some is examples:
+                return one.examine(examples)
+            found = np.zeros(len(examples), bool)
+            found[chosen] = one.examine(some)
+            return found
+
+        return [values(one) for one in self.filters.values()]
+
+    def keeps(self, numbers: NDArray[np.int64], values: Sequence[NDArray[Any]]) -> NDArray[np.bool_]:
+        """Which of the examples stay; to be called in the order of the split. values: what examine gave for them."""
+        keeps = np.ones(len(numbers), bool)
+        for (name, one), of_filter in zip(self.filters.items(), values, strict=True):
+            found = one.finds(of_filter)
+            self.counts[name] += int(found.sum())
+            wanted = SHOWN - len(self.first[name])
+            self.first[name] += numbers[np.flatnonzero(found)[:wanted]].tolist()
+            if one.action == "drop":
+                keeps &= ~found
+        return keeps
+
+
+def _sees_all(one: Filter) -> bool:
+    return one.needs_all or one.action == "drop"
+
+
+@filters.register("duplicates")
+class Duplicates(Filter):
+    """Examples that were there before.
+
+    A hash of 8 bytes is kept of each, so in 100 million examples a few are taken for another's.
+
+    Options:
+        action: drop leaves them out, all but the first; count only counts them
+        of: what has to be the same: the pair, its source or its target
+    """
+
+    fault = "there before"
+    needs_all = True
+
+    def __init__(self, *, action: Action = "drop", of: Literal["pair", "source", "target"] = "pair") -> None:
+        self.action = action
+        self.of = of
+        self._seen = np.zeros(0, np.uint64)  # sorted
+        self._new: set[int] = set()
+
+    def examine(self, examples: Sequence[Example]) -> NDArray[np.uint64]:
+        import xxhash
+
+        digest: Callable[[bytes], int] = xxhash.xxh3_64_intdigest
+        if self.of == "pair":
+            texts = [f"{example.source}\n{example.target}" for example in examples]
+        else:
+            texts = [getattr(example, self.of) for example in examples]
+        hashes = (digest(text.encode("utf-8", "surrogatepass")) for text in texts)
+        return np.fromiter(hashes, np.uint64, count=len(examples))
+
+    def finds(self, values: NDArray[np.uint64]) -> NDArray[np.bool_]:
+        places = np.searchsorted(self._seen, values)
+        found = np.zeros(len(values), bool)
+        inside = places < len(self._seen)
+        found[inside] = self._seen[places[inside]] == values[inside]
+        for i in np.flatnonzero(~found).tolist():
+            value = int(values[i])
+            found[i] = value in self._new
+            self._new.add(value)
+        if len(self._new) > max(2**16, len(self._seen) // 4):  # a set takes many times as much memory
+            self._seen = np.union1d(self._seen, np.fromiter(self._new, np.uint64, count=len(self._new)))
+            self._new.clear()
+        return found
+
+
+@filters.register("identical")
+class Identical(Filter):
+    """Pairs of which the target repeats the source, but for case and space: what was not translated.
+
+    Options:
+        action: drop leaves them out; count only counts them
+        min_words: shorter ones are taken for names or numbers, and are right
+    """
+
+    fault = "source and target are the same"
+
+    def __init__(self, *, action: Action = "drop", min_words: PositiveInt = 3) -> None:
+        self.action = action
+        self.min_words = min_words
+
+    def examine(self, examples: Sequence[Example]) -> NDArray[np.bool_]:
+        return _marked(examples, self._is_same)
+
+    def _is_same(self, example: Example) -> bool:
+        if abs(len(example.source) - len(example.target)) > _MOST_SPACE:
+            return False
+        words = example.source.casefold().split()
+        return len(words) >= self.min_words and words == example.target.casefold().split()
+
+
+@filters.register("characters")
+class Characters(Filter):
+    """Texts of more characters than a sentence or paragraph has.
+
+    Options:
+        action: drop leaves them out; count only counts them
+        limit: characters of either side
+    """
+
+    fault = "too many characters"
+
+    def __init__(self, *, action: Action = "drop", limit: PositiveInt = 5000) -> None:
+        self.action = action
+        self.limit = limit
+
+    def examine(self, examples: Sequence[Example]) -> NDArray[np.bool_]:
+        return _marked(examples, lambda e: len(e.source) > self.limit or len(e.target) > self.limit)
+
+
+@filters.register("length_ratio")
+class LengthRatio(Filter):
+    """Pairs of which one side is many times as long as the other, in characters: often two that do not belong together.
+
+    Options:
+        action: drop leaves them out; count only counts them
+        limit: how many times as long
+        slack: characters that are added to both sides first, for short ones differ more
+    """
+
+    fault = "one side is many times as long as the other"
+
+    def __init__(
+        self, *, action: Action = "drop", limit: Annotated[float, Gt(1)] = 3.0, slack: Annotated[int, Gt(-1)] = 10
+    ) -> None:
+        self.action = action
+        self.limit = limit
+        self.slack = slack
+
+    def examine(self, examples: Sequence[Example]) -> NDArray[np.bool_]:
+        lengths = np.array([(len(e.source), len(e.target)) for e in examples], np.float64).reshape(-1, 2)
+        empty = lengths.min(axis=1) == 0  # another fault, or text alone
+        lengths += self.slack
+        found: NDArray[np.bool_] = (lengths.max(axis=1) > self.limit * lengths.min(axis=1)) & ~empty
+        return found
+
+
+@filters.register("few_letters")
+class FewLetters(Filter):
+    """Texts of digits, signs, emoji and the like alone, or nearly.
+
+    Options:
+        action: drop leaves them out; count only counts them
+        min_share: of letters (and the signs that belong to them) in the characters that are no spaces
+    """
+
+    fault = "hardly any letters"
+
+    def __init__(self, *, action: Action = "drop", min_share: Annotated[float, Gt(0), Le(1)] = 0.3) -> None:
+        self.action = action
+        self.min_share = min_share
+
+    def examine(self, examples: Sequence[Example]) -> NDArray[np.bool_]:
+        return _marked(examples, lambda e: self._has_few(e.source) or self._has_few(e.target))
+
+    def _has_few(self, text: str) -> bool:
+        """A text without any character is another fault."""
+        length = len(text) - text.count(" ")
+        return length > 0 and length - len(_NO_LETTERS.findall(text)) < self.min_share * length
+
+
+_NO_LETTERS = re.compile(r"[^\S ]|[^\w\s]|[\d_]")
+
+
+@filters.register("control_characters")
+class ControlCharacters(Filter):
+    """Texts with control characters (but for tabs) or with U+FFFD, which stands for what could not be decoded.
+
+    Options:
+        action: drop leaves them out; count only counts them
+    """
+
+    fault = "control characters, or what could not be decoded"
+
+    def __init__(self, *, action: Action = "drop") -> None:
+        self.action = action
+
+    def examine(self, examples: Sequence[Example]) -> NDArray[np.bool_]:
+        found = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ufffd]").search
+        return _marked(examples, lambda e: found(e.source) is not None or found(e.target) is not None)
+
+
+@filters.register("held_out")
+class HeldOut(Filter):
+    """Examples of which both sides are in the validation or test data too, so that scores would be of what was learned
+    by heart.
+
+    Options:
+        action: drop leaves them out; count only counts them
+    """
+
+    fault = "in the validation or test data too"
+    needs_all = True
+
+    def __init__(self, *, action: Action = "drop") -> None:
+        self.action = action
+        self._sources: frozenset[str] = frozenset()
+        self._targets: frozenset[str] = frozenset()
+
+    def learn(self, surroundings: Surroundings) -> None:
+        examples = list(surroundings.held_out())
+        self._sources = frozenset(_plain(example.source) for example in examples)
+        self._targets = frozenset(_plain(example.target) for example in examples)
+
+    def examine(self, examples: Sequence[Example]) -> NDArray[np.bool_]:
+        return _marked(examples, lambda e: _plain(e.target) in self._targets and _plain(e.source) in self._sources)
+
+
+@filters.register("script")
+class Script(Filter):
+    """Texts that are mostly written in another script than their language is. Languages that are not known here are not
+    looked at.
+
+    Options:
+        action: drop leaves them out; count only counts them
+        min_share: of letters in a script of the language, among all letters
+    """
+
+    fault = "in another script than the language's"
+
+    def __init__(self, *, action: Action = "drop", min_share: Annotated[float, Gt(0), Le(1)] = 0.5) -> None:
+        self.action = action
+        self.min_share = min_share
+        self._scripts: tuple[frozenset[str], frozenset[str]] = (frozenset(), frozenset())
+
+    def learn(self, surroundings: Surroundings) -> None:
+        self._scripts = (_scripts_of(surroundings.source or ""), _scripts_of(surroundings.target))
+
+    def examine(self, examples: Sequence[Example]) -> NDArray[np.bool_]:
+        source, target = self._scripts
+        return _marked(examples, lambda e: self._is_other(e.source, source) or self._is_other(e.target, target))
+
+    def _is_other(self, text: str, scripts: frozenset[str]) -> bool:
+        if not scripts or (text.isascii() and "LATIN" in scripts):
+            return False
+        found = [_script(character) for character in text if character.isalpha()]
+        return len(found) > 0 and sum(script in scripts for script in found) < self.min_share * len(found)
+
+
+@cache
+def _script(character: str) -> str:
+    """By the first word of its name in Unicode."""
+    return unicodedata.name(character, "").partition(" ")[0].partition("-")[0]
+
+
+def _scripts_of(language: str) -> frozenset[str]:
+    code = re.split(r"[-_]", language.lower())[0]
+    found = (scripts for scripts, codes in SCRIPTS.items() if code in codes.split())
+    return frozenset(next(found, "").split())
+
+
+SCRIPTS = {  # names as in Unicode, and the codes (ISO 639-1) of languages that are written in them
+    "LATIN": "af ca cs cy da de en eo es et eu fi fr ga gl hr hu id is it lt lv ms mt nb nl nn no pl pt ro sk sl so sq"
+    " sv sw tl tr vi",
+    "CYRILLIC": "be bg kk ky mk mn ru tg uk",
+    "ARABIC": "ar fa ps ur",
+    "HEBREW": "he yi",
+    "GREEK": "el",
+    "ARMENIAN": "hy",
+    "GEORGIAN": "ka",
+    "DEVANAGARI": "hi mr ne",
+    "BENGALI": "bn as",
+    "GUJARATI": "gu",
+    "GURMUKHI": "pa",
+    "TAMIL": "ta",
+    "TELUGU": "te",
+    "KANNADA": "kn",
+    "MALAYALAM": "ml",
+    "SINHALA": "si",
+    "THAI": "th",
+    "LAO": "lo",
+    "KHMER": "km",
+    "MYANMAR": "my",
+    "ETHIOPIC": "am ti",
+    "HANGUL CJK": "ko",
+    "CJK": "zh",
+    "CJK HIRAGANA KATAKANA KATAKANA-HIRAGANA": "ja",
+}
+
+
+def _plain(text: str) -> str:
+    return " ".join(text.casefold().split())
+
+
+def _marked(examples: Sequence[Example], is_wrong: Any) -> NDArray[np.bool_]:
+    return np.fromiter(map(is_wrong, examples), bool, count=len(examples))

@@ -1,0 +1,179 @@
+"""What training data holds and what is wrong with it: data_report.json, and the lines that tell it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from itertools import islice
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seq2seq.data.corpus import Example, Source
+from seq2seq.data.encoded import EncodedCorpus, Rows
+from seq2seq.data.filters import ALL, EVERY
+from seq2seq.text.pair import TokenizerPair
+
+SAMPLE = 20_000  # examples, the first ones, whose words are counted
+WINDOW = 256  # neighbours that are looked at together for a shift
+SHIFTS = tuple(n for distance in range(1, 6) for n in (distance, -distance))
+SHOWN_CHARACTERS = 200
+
+
+def data_report(corpus: EncodedCorpus, source: Source, tokenizers: TokenizerPair) -> dict[str, Any]:
+    """Plain values, ready for JSON."""
+    counts = corpus.counts
+    sides = {"target": (corpus.targets, tokenizers.target)}
+    if corpus.sources is not None and tokenizers.source is not None:
+        sides = {"source": (corpus.sources, tokenizers.source), **sides}
+    sample = list(islice(source.read(), SAMPLE))
+    texts = _texts(source, {number for finding in corpus.findings.values() for number in finding.first})
+    return {
+        "examples": {
+            "read": counts.read,
+            "used": len(corpus),
+            "with an empty side": counts.empty,
+            "with too many tokens": counts.long,
+            "found by filters": counts.filtered,
+        },
+        "faults": {
+            name: {
+                "fault": finding.fault,
+                "action": finding.action,
+                "count": finding.count,
+                "examined": counts.read if finding.of_all else _examined(counts.read),
+                "examples": [texts[number] for number in finding.first if number in texts],
+            }
+            for name, finding in corpus.findings.items()
+        },
+        "shifted": shifted(corpus),
+        **{
+            side: {
+                **_lengths(rows.lengths),
+                "unknown": _share_of(rows, tokenizer.vocab.unk),
+                **_fertility([getattr(example, side) for example in sample], tokenizer),
+            }
+            for side, (rows, tokenizer) in sides.items()
+        },
+    }
+
+
+def told(report: Mapping[str, Any]) -> Iterator[str]:
+    """Lines of at most 79 characters, but for names and texts."""
+    examples = report["examples"]
+    yield f"examples: {examples['used']:,} of {examples['read']:,} can be used"
+    for name, count in examples.items():
+        if name not in ("read", "used") and count:
+            yield f"  {count:,} {name}, left out"
+    for side in ("source", "target"):
+        if side in report:
+            found = report[side]
+            yield (
+                f"{side}: {found['mean']:.1f} tokens, 99% up to {found['p99']:.0f}, longest {found['longest']:,}; "
+                f"{found['tokens per word']:.2f} a word, {found['unknown']:.2%} unknown"
+            )
+    for name, finding in report["faults"].items():
+        if finding["count"]:
+            action = "left out" if finding["action"] == "drop" else "kept"
+            of = "" if finding["examined"] == examples["read"] else f" of {finding['examined']:,} looked at"
+            yield f"{name}: {finding['count']:,}{of} {finding['fault']}, {action}"
+            for example in finding["examples"]:
+                yield f"  {example['number'] + 1:,}: {_short(example)}"
+    for part in report["shifted"]:
+        yield (
+            f"examples {part['first'] + 1:,} to {part['last'] + 1:,}: the sides look shifted against each other by "
+            f"{abs(part['by'])}"
+        )
+
+
+def shifted(corpus: EncodedCorpus) -> list[dict[str, int]]:
+    """Where the lengths of the sources go with those of targets some places on, and not with those of their own.
+
+    first, last: numbers in the split; by: target i + by belongs to source i.
+    """
+    if corpus.sources is None or len(corpus) < 2 * WINDOW:
+        return []
+    source, target = (
+        np.log1p(lengths.astype(np.float64)) for lengths in (corpus.source_lengths, corpus.target_lengths)
+    )
+    usual = _correlations(source, target)
+    found: list[dict[str, int]] = []
+    for by in SHIFTS:
+        there = _correlations(source, np.roll(target, -by))
+        for window in np.flatnonzero((there > 0.6) & (there > usual + 0.3)).tolist():
+            numbers = corpus.numbers[window * WINDOW : (window + 1) * WINDOW]
+            found.append({"first": int(numbers[0]), "last": int(numbers[-1]), "by": by})
+    return _joined(sorted(found, key=lambda part: (part["by"], part["first"])))
+
+
+def _correlations(x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Of each window."""
+    number = len(x) // WINDOW * WINDOW
+    x, y = (side[:number].reshape(-1, WINDOW) for side in (x, y))
+    x, y = (side - side.mean(axis=1, keepdims=True) for side in (x, y))
+    norm = np.sqrt((x**2).sum(axis=1) * (y**2).sum(axis=1))
+    correlations: NDArray[np.float64] = (x * y).sum(axis=1) / np.maximum(norm, 1e-9)
+    return correlations
+
+
+def _joined(parts: list[dict[str, int]]) -> list[dict[str, int]]:
+    """Neighbours with the same shift become one."""
+    joined: list[dict[str, int]] = []
+    for part in parts:
+        if joined and joined[-1]["by"] == part["by"] and part["first"] - joined[-1]["last"] <= WINDOW:
+            joined[-1]["last"] = part["last"]
+        else:
+            joined.append(dict(part))
+    return joined
+
+
+def _examined(read: int) -> int:
+    return read if read <= ALL else ALL + -(-(read - ALL) // EVERY)
+
+
+def _texts(source: Source, numbers: set[int]) -> dict[int, dict[str, Any]]:
+    """Reads no further than the last of them."""
+    found: dict[int, dict[str, Any]] = {}
+    for example in source.read() if numbers else ():
+        if example.number in numbers:
+            found[example.number] = _shown(example)
+            if len(found) == len(numbers):
+                break
+    return found
+
+
+def _shown(example: Example) -> dict[str, Any]:
+    texts = {"source": example.source, "target": example.target}
+    return {"number": example.number, **{side: text[:SHOWN_CHARACTERS] for side, text in texts.items() if text}}
+
+
+def _short(example: Mapping[str, Any]) -> str:
+    """What a terminal might obey is spelt out."""
+    texts = [str(example[side]) for side in ("source", "target") if side in example]
+    joined = " | ".join(text[:32] + ("..." if len(text) > 32 else "") for text in texts)
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in joined)
+
+
+def _lengths(lengths: NDArray[np.int32]) -> dict[str, Any]:
+    median, p95, p99 = np.percentile(lengths, [50, 95, 99])
+    counts, edges = np.histogram(lengths, bins=min(50, int(lengths.max())))
+    return {
+        "mean": float(lengths.mean()),
+        "median": float(median),
+        "p95": float(p95),
+        "p99": float(p99),
+        "longest": int(lengths.max()),
+        "histogram": {"counts": counts.tolist(), "edges": [round(float(edge), 2) for edge in edges]},
+    }
+
+
+def _share_of(rows: Rows, token: int) -> float:
+    found = sum(int((flat == token).sum()) for flat, _ in rows.parts)
+    return found / max(1, sum(len(flat) for flat, _ in rows.parts))
+
+
+def _fertility(texts: list[str], tokenizer: Any) -> dict[str, float]:
+    """Tokens of a word, where words are what has spaces between, and of a character."""
+    tokens = sum(map(len, tokenizer.encode_batch(texts)))
+    words, characters = sum(len(text.split()) for text in texts), sum(map(len, texts))
+    return {"tokens per word": tokens / max(1, words), "tokens per character": tokens / max(1, characters)}
