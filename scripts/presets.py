@@ -49,4 +49,4 @@ def compose_run(*overrides: str) -> RunConfig:
     except (HydraException, OmegaConfBaseException) as error:
         raise explain(error, known) from error
     assert isinstance(tree, dict)
-    return bind_run({str(key): value for key, value in tree.items() if key != "run"})
+    return bind_run({str(key): value for key, value in tree.items()})

@@ -64,8 +64,8 @@ def to_plain(bound: Any) -> Any:
         return {f.name: to_plain(getattr(bound, f.name)) for f in fields(bound)}
     if isinstance(bound, list | tuple):
         return [to_plain(value) for value in bound]
-    if isinstance(bound, Mapping):
-        return {name: to_plain(value) for name, value in bound.items()}
+    if isinstance(bound, Mapping):  # where the key of a component is its name
+        return {key: to_plain(value.options if isinstance(value, Factory) else value) for key, value in bound.items()}
     return bound
 
 

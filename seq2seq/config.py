@@ -45,11 +45,14 @@ class RunConfig:
         return self.data().source is not None
 
 
+OF_THE_COMMAND = ("run", "check")  # keys of seq2seq-train that do not change what a run is
+
+
 def bind_run(tree: Mapping[str, Any]) -> RunConfig:
     """Checks the whole tree. Raises ConfigError with every mistake in it."""
     plugins = _plugins(tree)
     load_components(plugins)
-    changed = {**tree, "plugins": plugins}
+    changed = {key: value for key, value in tree.items() if key not in OF_THE_COMMAND} | {"plugins": plugins}
     if isinstance(data := tree.get("data"), Mapping):  # its filters are no options of the corpus
         changed["data"] = {key: value for key, value in data.items() if key != "filters"}
         changed["filters"] = data.get("filters") or {}

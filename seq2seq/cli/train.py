@@ -11,7 +11,6 @@ from seq2seq.cli.launch import is_rank, launch
 from seq2seq.errors import ConfigError, Problem, UserError
 
 if TYPE_CHECKING:
-    from seq2seq.config import RunConfig
     from seq2seq.training.parallel import Parallel
 
 
@@ -45,11 +44,12 @@ def train(tree: dict[str, Any], command: list[str]) -> None:
 
 
 def _train(tree: dict[str, Any], command: list[str], parallel: Parallel) -> None:
+    from seq2seq.config import bind_run
     from seq2seq.pipeline import train as train_run
 
     run = Path(tree["run"]).expanduser()
     try:
-        train_run(_bind(tree), run, command, parallel, only_check=_only_checks(tree))
+        train_run(bind_run(tree), run, command, parallel, only_check=_only_checks(tree))
     except BrokenPipeError:
         raise
     except OSError as error:  # a write that fails has no file's name, but is somewhere in the run
@@ -58,15 +58,11 @@ def _train(tree: dict[str, Any], command: list[str], parallel: Parallel) -> None
 
 def check(tree: dict[str, Any]) -> None:
     """Raises ConfigError where the run cannot be trained."""
+    from seq2seq.config import bind_run
     from seq2seq.pipeline import check as check_run
 
-    check_run(_bind(tree))
-
-
-def _bind(tree: dict[str, Any]) -> RunConfig:
-    from seq2seq.config import bind_run
-
-    return bind_run({key: value for key, value in tree.items() if key not in ("run", "check")})
+    _only_checks(tree)
+    check_run(bind_run(tree))
 
 
 def _only_checks(tree: dict[str, Any]) -> bool:

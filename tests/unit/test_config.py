@@ -49,6 +49,7 @@ def compose_tree(*overrides: str) -> dict[str, Any]:
     tree = OmegaConf.to_container(compose("train", list(overrides)), resolve=True)
     assert isinstance(tree, dict)
     assert tree.pop("run") is None
+    assert tree.pop("check") is False
     return {str(key): value for key, value in tree.items()}
 
 
