@@ -1,10 +1,10 @@
 """Preparing and loading a large corpus: speed and memory, as a Markdown table.
 
     python scripts/benchmark_data.py
-    python scripts/benchmark_data.py --pairs 1000000,5000000 --text data/train --source en --target de
+    python scripts/benchmark_data.py --pairs 1000000,5000000 --text data/train --source en --target de --filters none
 
 The corpus is a text's lines again and again, each with words of its own, so that no two are the same. Preparation
-(reading, encoding by all cores, writing) is set against sentencepiece's own threaded encode of the same text, which has
+(reading, filters, encoding by all cores, writing) is set against sentencepiece's own threaded encode of the same text, which has
 it in memory already. Reopening is what a second run does: map what was prepared, plan the first epoch, make a batch.
 The loader's rate is set against the tokens/s of training (--training, for example from train.log). Padding is the share
 of a batch's places that hold none of its tokens. Memory is the sum over all processes of what each has for itself
@@ -25,6 +25,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+from presets import compose_run
 from processes import processor
 
 VOCABULARY = 8000
@@ -45,8 +46,8 @@ def main() -> None:
             if not (folder / "tokenizer").exists():
                 apart(train_tokenizer, folder)
             alone, _ = apart(encode_alone, folder)
-            prepared, memory = apart(prepare_corpus, folder / str(pairs), folder)
-            reopened, _ = apart(prepare_corpus, folder / str(pairs), folder)
+            prepared, memory = apart(prepare_corpus, folder / str(pairs), folder, options.filters)
+            reopened, _ = apart(prepare_corpus, folder / str(pairs), folder, options.filters)
             loaded, loader_memory = apart(load, folder / str(pairs))
             cells = [
                 f"{pairs:,}",
@@ -61,7 +62,10 @@ def main() -> None:
                 f"{loader_memory / 1e6:,.0f} MB",
             ]
             print(f"| {' | '.join(cells)} |", flush=True)
-    print(f"\n{time.strftime('%Y-%m-%d')}, {processor()}; {VOCABULARY:,} pieces, batches of {options.tokens:,} tokens.")
+    print(
+        f"\n{time.strftime('%Y-%m-%d')}, {processor()}; {VOCABULARY:,} pieces, batches of {options.tokens:,} tokens; "
+        f"filters: {options.filters}."
+    )
 
 
 def parse() -> argparse.Namespace:
@@ -70,6 +74,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--text", metavar="PREFIX", help="files PREFIX.<source>; otherwise the demo's text")
     parser.add_argument("--source", default="en")
     parser.add_argument("--target", default="de")
+    parser.add_argument("--filters", default="usual", help="a choice of data/filters")
     parser.add_argument("--tokens", type=int, default=4096, help="of a batch")
     parser.add_argument("--training", type=float, default=4000, help="target tokens/s that training consumes")
     parser.add_argument("--folder", type=Path, help="where some GB may be written")
@@ -177,15 +182,18 @@ def encode_alone(folder: Path) -> float:
     return seconds
 
 
-def prepare_corpus(prepared: Path, folder: Path) -> float:
+def prepare_corpus(prepared: Path, folder: Path, filters: str) -> float:
     """Seconds."""
     from seq2seq.data.encoded import Encoder
+    from seq2seq.data.filters import Sieve
     from seq2seq.data.prepared import prepare
     from seq2seq.text.sentencepiece import SentencePieceTokenizer
 
+    chosen = compose_run(f"data/filters={filters}").filters
+    sieve = Sieve({name: factory() for name, factory in chosen.items() if factory is not None})
     tokenizer = SentencePieceTokenizer.load(folder / "tokenizer")
     start = time.perf_counter()
-    prepare(corpus_source(folder), Encoder(tokenizer, tokenizer, 1024), prepared)
+    prepare(corpus_source(folder), Encoder(tokenizer, tokenizer, 1024, sieve), prepared)
     return time.perf_counter() - start
 
 

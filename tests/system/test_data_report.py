@@ -1,0 +1,76 @@
+"""check=true looks at the data and trains nothing; filters leave out what they find."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from seq2seq.data.demo import Demo
+
+from .conftest import Command
+
+
+@pytest.fixture
+def arguments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """300 pairs; of the first 5 a copy at the end, one of them with a control character, and a validation pair."""
+    monkeypatch.chdir(tmp_path)
+    source = Demo(source="en", target="de", train=300, validation=20, test=1).split("train")
+    assert source is not None
+    examples = list(source.read())
+    train, validation = examples[:280], examples[280:]
+    for name, part in (("train", [*train, *train[:5], validation[0]]), ("val", validation)):
+        for side, language in (("source", "en"), ("target", "de")):
+            lines = [getattr(example, side) for example in part]
+            if name == "train" and side == "target":
+                lines[3] += "\x07"
+            Path(f"{name}.{language}").write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    return [
+        "data=text_files", "data.source=en", "data.target=de", "data.train=train", "data.validation=val", "run=run",
+        "tokenizer=characters", "model=lstm_tiny", "model.encoder.d_model=8", "model.decoder.d_model=8",
+        "trainer.max_steps=2", "trainer.device=cpu",
+    ]  # fmt: skip
+
+
+def test_check_tells_and_does_not_train(command: Command, arguments: list[str]) -> None:
+    found = command("seq2seq-train", *arguments, "check=true")
+    assert found.status == 0
+    assert found.out == ""
+    report = json.loads(Path("run/data_report.json").read_text(encoding="utf-8"))
+    assert report["examples"]["read"] == report["examples"]["used"] == 286
+    counts = {name: fault["count"] for name, fault in report["faults"].items() if fault["count"]}
+    assert counts["held_out"] == 1
+    assert counts["control_characters"] == 1
+    assert counts["duplicates"] >= 4  # the one with the bell is no duplicate; the grammar may repeat itself
+    assert "held_out: 1 in the validation or test data too, kept" in found.err
+    assert "nothing was trained; without check=true the same command trains" in found.err
+    assert not Path("run/checkpoints").exists()
+    assert command("seq2seq-train", *arguments).status == 0
+    assert Path("run/checkpoints/step_00000002").is_dir()
+
+
+def test_strict_filters_leave_out(command: Command, arguments: list[str]) -> None:
+    found = command("seq2seq-train", *arguments, "data/filters=strict", "data.filters.duplicates=null", "check=true")
+    assert found.status == 0, found.err
+    report = json.loads(Path("run/data_report.json").read_text(encoding="utf-8"))
+    assert "duplicates" not in report["faults"]
+    assert report["examples"]["used"] <= 284
+    assert report["faults"]["control_characters"]["action"] == "drop"
+    again = command("seq2seq-train", *arguments)
+    assert again.status == 2
+    assert "data.filters.control_characters.action" in again.err
+
+
+@pytest.mark.parametrize(
+    ("argument", "message"),
+    [
+        ("check=yes_please", "check: should be true or false, but is 'yes_please'"),
+        ("data.filters.script=7", "data.filters.script: should be a group of options, {} for the usual ones, or null"),
+        ("+data.filters.scripts={}", "data.filters.scripts.name: no component is called 'scripts'; did you mean"),
+        ("data.filters.characters.limit=0", "data.filters.characters.limit: should be greater than 0, but is 0"),
+        ("data/filters=strickt", "data/filters: no choice 'strickt'; did you mean 'strict'?"),
+    ],
+)  # fmt: skip
+def test_mistakes(command: Command, arguments: list[str], argument: str, message: str) -> None:
+    found = command("seq2seq-train", *arguments, argument)
+    assert (found.status, found.out) == (2, "")
+    assert message in found.err
