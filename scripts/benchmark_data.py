@@ -4,8 +4,9 @@
     python scripts/benchmark_data.py --pairs 1000000,5000000 --text data/train --source en --target de --filters none
 
 The corpus is a text's lines again and again, each with words of its own, so that no two are the same. Preparation
-(reading, filters, encoding by all cores, writing) is set against sentencepiece's own threaded encode of the same text, which has
-it in memory already. Reopening is what a second run does: map what was prepared, plan the first epoch, make a batch.
+(reading, filters, encoding by all cores, writing) is set against sentencepiece's own threaded encode of the same text,
+which has it in memory already. Reopening is what a second run does: map what was prepared, plan the first epoch, make
+a batch.
 The loader's rate is set against the tokens/s of training (--training, for example from train.log). Padding is the share
 of a batch's places that hold none of its tokens. Memory is the sum over all processes of what each has for itself
 alone (RssAnon), the most of all moments; files that are mapped do not count.

@@ -20,7 +20,7 @@ from seq2seq.registry import Family, PositiveInt
 Action = Literal["drop", "count"]
 
 SHOWN = 3  # examples of each fault
-ALL = 200_000
+ALL = 100_000
 EVERY = 16
 _MOST_SPACE = 20  # characters
 
@@ -136,8 +136,7 @@ class Duplicates(Filter):
     def __init__(self, *, action: Action = "drop", of: Literal["pair", "source", "target"] = "pair") -> None:
         self.action = action
         self.of = of
-        self._seen = np.zeros(0, np.uint64)  # sorted
-        self._new: set[int] = set()
+        self._seen: list[NDArray[np.uint64]] = []  # each sorted
 
     def examine(self, examples: Sequence[Example]) -> NDArray[np.uint64]:
         import xxhash
@@ -151,18 +150,25 @@ class Duplicates(Filter):
         return np.fromiter(hashes, np.uint64, count=len(examples))
 
     def finds(self, values: NDArray[np.uint64]) -> NDArray[np.bool_]:
-        places = np.searchsorted(self._seen, values)
-        found = np.zeros(len(values), bool)
-        inside = places < len(self._seen)
-        found[inside] = self._seen[places[inside]] == values[inside]
-        for i in np.flatnonzero(~found).tolist():
-            value = int(values[i])
-            found[i] = value in self._new
-            self._new.add(value)
-        if len(self._new) > max(2**16, len(self._seen) // 4):  # a set takes many times as much memory
-            self._seen = np.union1d(self._seen, np.fromiter(self._new, np.uint64, count=len(self._new)))
-            self._new.clear()
+        new, places = np.unique(values, return_index=True)
+        known = np.zeros(len(new), bool)
+        for seen in self._seen:
+            at = np.searchsorted(seen, new)
+            at[at == len(seen)] = 0
+            known |= seen[at] == new
+        found = np.ones(len(values), bool)
+        found[places[~known]] = False  # the first of each
+        self._remember(new[~known])
         return found
+
+    def _remember(self, new: NDArray[np.uint64]) -> None:
+        """Each array stays at least twice as long as the next one, so there are few, and each hash is sorted rarely."""
+        if not len(new):
+            return
+        self._seen.append(new)
+        while len(self._seen) > 1 and len(self._seen[-2]) < 2 * len(self._seen[-1]):
+            last = self._seen.pop()
+            self._seen[-1] = np.sort(np.concatenate([self._seen[-1], last]))
 
 
 @filters.register("identical")
@@ -304,6 +310,8 @@ class HeldOut(Filter):
         self._targets = frozenset(_plain(example.target) for example in examples)
 
     def examine(self, examples: Sequence[Example]) -> NDArray[np.bool_]:
+        if not self._targets:
+            return np.zeros(len(examples), bool)
         return _marked(examples, lambda e: _plain(e.target) in self._targets and _plain(e.source) in self._sources)
 
 

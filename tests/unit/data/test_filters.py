@@ -50,8 +50,7 @@ def test_duplicates() -> None:
     assert found(Duplicates(of="target"), *texts) == [False, False, True, True, False, True]
 
 
-def test_duplicates_far_apart(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What was seen moves from the set into the sorted array after 2**16 new ones."""
+def test_duplicates_far_apart() -> None:
     one = Duplicates()
     hashes = np.random.default_rng(1).integers(0, 2**64, 200_000, dtype=np.uint64)
     hashes[150_000] = hashes[3]
