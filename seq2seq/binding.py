@@ -90,8 +90,9 @@ class _Binder:
         """None where something is wrong."""
         mistakes = len(self.problems) + len(self.unknown)
         known = options_of(function)
-        self.known += [_join(path, name) for name in known]
-        self.unknown += [(path, str(key), [*known]) for key in tree if key not in known]
+        shown = [name for name in known if name not in getattr(function, "elsewhere", ())]
+        self.known += [_join(path, name) for name in shown]
+        self.unknown += [(path, str(key), shown) for key in tree if key not in known]
         bound: dict[str, Any] = {}
         plain: dict[str, Option] = {}
         for name, option in known.items():
@@ -129,7 +130,8 @@ class _Binder:
             self.problems.append(Problem(path, str(error)))
             return None
 
-    def component(self, family: Family[Any], node: Any, path: str) -> Factory[Any] | None:
+    def component(self, family: Family[Any], node: Any, path: str, is_named: bool = False) -> Factory[Any] | None:
+        """is_named: by the key that it stands under."""
         if isinstance(node, str):
             node = {"name": node}
         if not isinstance(node, Mapping) or not isinstance(node.get("name"), str) or node["name"] == MISSING:
@@ -139,10 +141,13 @@ class _Binder:
         name = node["name"]
         if name not in family.components:
             hint = suggest(name, family.components)
-            self.problems.append(Problem(_join(path, "name"), f"no component is called '{name}'; {hint}"))
+            self.problems.append(
+                Problem(path if is_named else _join(path, "name"), f"no component is called '{name}'; {hint}")
+            )
             return None
         component = family.components[name]
-        self.known.append(_join(path, "name"))
+        if not is_named:
+            self.known.append(_join(path, "name"))
         bound = self.options(component, {key: value for key, value in node.items() if key != "name"}, path)
         return None if bound is None else Factory(component, name, bound, path)
 
@@ -156,7 +161,7 @@ class _Binder:
         found = {}
         for name, node in value.items():
             if isinstance(node, Mapping):
-                found[name] = self.component(family, {"name": name, **node}, _join(path, str(name)))
+                found[name] = self.component(family, {"name": name, **node}, _join(path, str(name)), is_named=True)
             elif node is None:
                 found[name] = None
             else:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, ClassVar
 
 from torch.optim import Optimizer
 
@@ -25,7 +25,12 @@ from seq2seq.training.schedules import Schedule
 
 @dataclass(frozen=True, kw_only=True)
 class RunConfig:
-    """All that decides what a run does; the place of its directory is not part of it."""
+    """All that decides what a run does; the place of its directory is not part of it.
+
+    elsewhere: what the user sets in another place, filters in data.filters.
+    """
+
+    elsewhere: ClassVar[tuple[str, ...]] = ("filters",)
 
     model: Factory[Model]
     data: Factory[Corpus]

@@ -65,7 +65,7 @@ def test_strict_filters_leave_out(command: Command, arguments: list[str]) -> Non
     [
         ("check=yes_please", "check: should be true or false, but is 'yes_please'"),
         ("data.filters.script=7", "data.filters.script: should be a group of options, {} for the usual ones, or null"),
-        ("+data.filters.scripts={}", "data.filters.scripts.name: no component is called 'scripts'; did you mean"),
+        ("+data.filters.scripts={}", "data.filters.scripts: no component is called 'scripts'; did you mean"),
         ("data.filters.characters.limit=0", "data.filters.characters.limit: should be greater than 0, but is 0"),
         ("data/filters=strickt", "data/filters: no choice 'strickt'; did you mean 'strict'?"),
     ],
