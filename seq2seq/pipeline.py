@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import math
-import os
 import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, nullcontext
@@ -17,21 +15,18 @@ from typing import Any, TypeVar
 
 import torch
 
-from seq2seq.binding import to_plain
 from seq2seq.config import RunConfig, read_run, stored_form
 from seq2seq.data.batch import batch_as_text
 from seq2seq.data.corpus import ListSource, Source, Split, open_splits
-from seq2seq.data.encoded import EncodedCorpus, Encoder, encode_source
-from seq2seq.data.filters import Sieve, Surroundings
+from seq2seq.data.encoded import EncodedCorpus
 from seq2seq.data.loader import Loader
-from seq2seq.data.prepared import content_of, key_of, prepare
-from seq2seq.data.report import data_report, told
 from seq2seq.errors import CheckpointError, ConfigError, DataError, Problem, UserError
 from seq2seq.models.base import Model
+from seq2seq.preparation import encode, report_data, run_tokenizers, training_data
 from seq2seq.search.base import Search
 from seq2seq.search.beam import Beam
 from seq2seq.search.translator import Translator
-from seq2seq.text.pair import TokenizerPair, load_pair, train_pair
+from seq2seq.text.pair import TokenizerPair, load_pair
 from seq2seq.text.vocab import Vocab
 from seq2seq.training.checkpoint import (
     Checkpoint,
@@ -39,10 +34,9 @@ from seq2seq.training.checkpoint import (
     load_training,
     load_weights,
     open_checkpoint,
-    write_replaced,
 )
 from seq2seq.training.compiled import CompiledLayers, compile_layers
-from seq2seq.training.console import IN_FILE_ONLY, ConsoleReporter, progress_bar, setup_logging
+from seq2seq.training.console import IN_FILE_ONLY, ConsoleReporter, setup_logging
 from seq2seq.training.evaluator import Validator
 from seq2seq.training.fitting import Parts, find_max_tokens, longest_batch, stored_or_found_max_tokens
 from seq2seq.training.generators import seed_generators
@@ -163,10 +157,10 @@ def _prepare_and_train(
 ) -> None:
     validation = splits["validation"]
     held_out = [part for part in (validation, splits["test"]) if part is not None]
-    tokenizers = _tokenizers(config, run, train_source, parallel)
-    encoded = _training_data(config, run, train_source, held_out, tokenizers)
+    tokenizers = run_tokenizers(config, run, train_source, parallel)
+    encoded = training_data(config, run, train_source, held_out, tokenizers)
     if parallel.first:
-        _report_data(run, encoded, train_source, tokenizers, in_full=only_check)
+        report_data(run, encoded, train_source, tokenizers, in_full=only_check)
     if only_check:
         return
     if config.trainer.max_tokens == "auto":
@@ -346,82 +340,6 @@ def _announce(config: RunConfig, encoded: EncodedCorpus, trainer: Trainer) -> No
         log.warning("%s%s", told, ", and trainer.patience has no effect" if options.patience else "")
 
 
-def _tokenizers(config: RunConfig, run: RunDir, source: Source, parallel: Parallel) -> TokenizerPair:
-    """Those of the run, trained on the training data by the first rank where there are none yet."""
-    made = None
-    if parallel.first and not run.tokenizer.is_dir():
-        made = _train_tokenizers(config, run, source)
-    parallel.wait()
-    return made or load_pair(config.tokenizer.component, run.tokenizer, config.has_source)
-
-
-def _train_tokenizers(config: RunConfig, run: RunDir, source: Source) -> TokenizerPair:
-    log.info("training the tokenizer (%s)", config.tokenizer.name)
-
-    def sources() -> Iterator[str]:
-        return (example.source for example in source.read())
-
-    pair = train_pair(
-        config.tokenizer, sources if config.has_source else None, lambda: (example.target for example in source.read())
-    )
-    pair.save(run.tokenizer)
-    sizes = dict.fromkeys(len(vocab) for vocab in pair.vocabs)
-    log.info("tokenizer: %s tokens", " and ".join(f"{size:,}" for size in sizes))
-    return pair
-
-
-def _report_data(run: RunDir, encoded: EncodedCorpus, source: Source, tokenizers: TokenizerPair, in_full: bool) -> None:
-    """data_report.json, made once; on the screen all of it or how much there is to look at."""
-    if in_full or not run.data_report.exists():
-        report = data_report(encoded, source, tokenizers)
-        write_replaced(run.data_report, json.dumps(report, indent=1, ensure_ascii=False) + "\n")
-        if in_full:
-            for line in told(report):
-                log.info("%s", line)
-    faults = [f"{found.count:,} {name}" for name, found in encoded.findings.items() if found.count]
-    if faults:
-        log.info("found in the training data: %s; see %s", ", ".join(faults), run.data_report)
-
-
-def _training_data(
-    config: RunConfig, run: RunDir, source: Source, held_out: Sequence[Source], tokenizers: TokenizerPair
-) -> EncodedCorpus:
-    """Prepared in the cache, where other runs find it too; in memory where nobody can tell whether the data changes."""
-    title, max_length = "encoding the training data", config.trainer.max_length
-    sieve = Sieve({name: factory() for name, factory in config.filters.items() if factory is not None})
-    corpus = config.data()
-    surroundings = Surroundings(corpus.source, corpus.target, lambda: (e for part in held_out for e in part.read()))
-    for one in sieve.filters.values():
-        one.learn(surroundings)
-    identity = source.identity()
-    if identity is None:
-        return _encode(source, tokenizers, title, max_length, sieve)
-    seen_against = [corpus.source, corpus.target, *(part.identity() for part in held_out)]
-    made_by = [to_plain(config.filters), seen_against, content_of(run.tokenizer), max_length]
-    folder = _cache(config) / "prepared" / key_of(identity, *made_by)
-    encode = Encoder(tokenizers.source, tokenizers.target, max_length, sieve)
-    try:
-        with progress_bar(title, None) as advance:
-            return prepare(source, encode, folder, progress=advance)
-    except OSError as error:
-        raise UserError(f"{folder.parent}: {error.strerror}; cache=FOLDER prepares the data elsewhere") from error
-
-
-def _cache(config: RunConfig) -> Path:
-    if config.cache is not None:
-        return Path(config.cache).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "seq2seq"
-
-
-def _encode(
-    source: Source, tokenizers: TokenizerPair, title: str, max_length: int | None, sieve: Sieve | None = None
-) -> EncodedCorpus:
-    with progress_bar(title, None) as advance:
-        return encode_source(
-            source, tokenizers.source, tokenizers.target, max_length=max_length, progress=advance, sieve=sieve
-        )
-
-
 def _validator(
     config: RunConfig,
     source: Source | None,
@@ -435,7 +353,7 @@ def _validator(
         return None
     options = config.trainer
     examples = list(islice(source.read(), options.validation_examples))
-    corpus = _encode(ListSource(examples), tokenizers, "encoding the validation data", None)
+    corpus = encode(ListSource(examples), tokenizers, "encoding the validation data", None)
     search = Beam(beam_size=options.validation_beam_size)
     if tokenizers.source is None:
         examples = [replace(e, source=_prompt(e.target)) for e in examples[: options.samples]]
@@ -498,7 +416,7 @@ class LoadedRun:
         )
 
     def encode(self, source: Source) -> EncodedCorpus:
-        return _encode(source, self.tokenizers, "encoding", None)
+        return encode(source, self.tokenizers, "encoding", None)
 
 
 def load_run(

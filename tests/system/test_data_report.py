@@ -74,3 +74,28 @@ def test_mistakes(command: Command, arguments: list[str], argument: str, message
     found = command("seq2seq-train", *arguments, argument)
     assert (found.status, found.out) == (2, "")
     assert message in found.err
+
+
+def test_runs_share_the_tokenizer_and_the_encoded_data(command: Command, arguments: list[str]) -> None:
+    shared = [*arguments, "cache=cache"]
+    first = command("seq2seq-train", *shared, "run=first")
+    assert "training the tokenizer" in first.err
+    second = command("seq2seq-train", *shared, "run=second")
+    assert second.status == 0
+    assert "training the tokenizer" not in second.err
+    weights = [Path(run, "checkpoints/step_00000002/model.safetensors").read_bytes() for run in ("first", "second")]
+    assert weights[0] == weights[1]
+    assert len([path for path in Path("cache/prepared").iterdir() if path.is_dir()]) == 1
+    for path in Path("cache/tokenizers").glob("*/*/*"):
+        path.write_text("x")
+    third = command("seq2seq-train", *shared, "run=third")
+    assert third.status == 0
+    assert "the tokenizer is trained again" in third.err
+    assert Path("third/checkpoints/step_00000002/model.safetensors").read_bytes() == weights[0]
+
+
+def test_a_cache_that_cannot_be_written(command: Command, arguments: list[str]) -> None:
+    Path("cache").write_text("a file")
+    found = command("seq2seq-train", *arguments, "cache=cache")
+    assert (found.status, found.out) == (1, "")
+    assert found.err == "seq2seq-train: cache/tokenizers: Not a directory; cache=FOLDER chooses another place\n"

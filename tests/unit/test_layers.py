@@ -23,6 +23,7 @@ LAYERS = (
     ("metrics",),
     ("training",),
     ("config",),
+    ("preparation",),
     ("pipeline",),
     ("export",),
     ("cli",),
