@@ -98,12 +98,12 @@ def training_data(
     surroundings = Surroundings(corpus.source, corpus.target, lambda: (e for part in held_out for e in part.read()))
     for one in sieve.filters.values():
         one.learn(surroundings)
-    identity = source.identity()
-    if identity is None:
+    identities = [part.identity() for part in (source, *held_out)]
+    if None in identities:
         return encode(source, tokenizers, title, max_length, sieve)
-    seen_against = [corpus.source, corpus.target, *(part.identity() for part in held_out)]
-    made_by = [to_plain(config.filters), seen_against, content_of(run.tokenizer), max_length]
-    folder = _cache(config) / "prepared" / key_of(identity, *made_by)
+    languages = [corpus.source, corpus.target]
+    made_by = [identities, languages, to_plain(config.filters), content_of(run.tokenizer), max_length]
+    folder = _cache(config) / "prepared" / key_of(*made_by)
     encoder = Encoder(tokenizers.source, tokenizers.target, max_length, sieve)
     try:
         with progress_bar(title, None) as advance:

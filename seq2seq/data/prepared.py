@@ -8,7 +8,6 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -35,6 +34,7 @@ from seq2seq.data.encoded import (
 from seq2seq.data.filters import Finding
 from seq2seq.data.workers import encode_in_parallel
 from seq2seq.errors import DataError
+from seq2seq.text.storage import flush
 
 if TYPE_CHECKING:
     import pyarrow
@@ -151,7 +151,7 @@ def _write(blocks: Iterable[Block], folder: Path, encode: Encoder) -> None:
     }
     (folder / "about.json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
     for path in (folder / "data.arrow", folder / "about.json", folder):
-        _flush(path)
+        flush(path)
 
 
 def _lists(flat: Ints, lengths: Ints) -> pyarrow.ListArray:
@@ -192,14 +192,6 @@ def _part(block: Block, begin: int, end: int) -> Block:
         return flat[start:stop], lengths[begin:end]
 
     return Block(block.numbers[begin:end], [cut(*side) for side in block.sides], Counts(), [])
-
-
-def _flush(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 @contextmanager

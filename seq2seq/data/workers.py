@@ -6,8 +6,9 @@ import os
 import pickle
 import signal
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from itertools import islice
-from multiprocessing import get_context
+from multiprocessing import get_context, resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 
@@ -21,6 +22,7 @@ from seq2seq.errors import DataError, UserError
 ALONE = 2**16  # examples after which starting other processes pays
 BLOCK = 2**14  # numbers that the processes go through before they are joined
 MOST_WORKERS = 16
+INTERRUPTS = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
 
 
 def encode_in_parallel(source: Source, encode: Encoder, workers: int | None = None) -> Iterator[Block]:
@@ -57,7 +59,8 @@ def _from_workers(job: bytes, start: int, workers: int) -> Iterator[Block]:
         for worker in range(workers):
             ours, theirs = context.Pipe(duplex=False)
             process = context.Process(target=_work, args=(theirs, job, (worker, workers), start), daemon=True)
-            process.start()
+            with _uninterrupted():
+                process.start()
             theirs.close()
             processes.append(process)
             connections.append(ours)
@@ -65,9 +68,20 @@ def _from_workers(job: bytes, start: int, workers: int) -> Iterator[Block]:
             yield join(blocks)
     finally:
         for process in processes:
-            process.terminate()
+            process.kill()
         for process in processes:
             process.join()
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Interrupts wait until the end; a process that is started inside never sees them."""
+    resource_tracker.ensure_running()  # starting the first process would, and let interrupts through again
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, INTERRUPTS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _received(connection: Connection) -> Block | None:
@@ -84,7 +98,7 @@ def _received(connection: Connection) -> Block | None:
 
 def _work(connection: Connection, job: bytes, shard: tuple[int, int], start: int) -> None:
     """Sends a block for every BLOCK numbers from `start` on, an empty one where the shard has none there."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process that reads the blocks decides
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, INTERRUPTS - {signal.SIGINT})  # of Ctrl-C the reader of blocks decides
     try:
         source, encode = pickle.loads(job)
         examples = source.read(shard, start)

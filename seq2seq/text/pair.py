@@ -1,6 +1,5 @@
 """The tokenizers of a run: one for the source and one for the target, or one for both."""
 
-import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -9,6 +8,7 @@ from pathlib import Path
 
 from seq2seq.errors import CheckpointError, ConfigError, DataError, Problem
 from seq2seq.registry import Factory
+from seq2seq.text.storage import flush
 from seq2seq.text.tokenizer import Tokenizer
 from seq2seq.text.vocab import Vocab
 
@@ -43,9 +43,9 @@ class TokenizerPair:
             (partial / name).mkdir(parents=True)
             tokenizer.save(partial / name)
         for path in (*partial.rglob("*"), partial):
-            _flush(path)
+            flush(path)
         partial.replace(folder)
-        _flush(folder.parent)
+        flush(folder.parent)
 
 
 def train_pair(factory: Factory[Tokenizer], source_lines: Lines | None, target_lines: Lines) -> TokenizerPair:
@@ -106,12 +106,3 @@ def _train(tokenizer: Tokenizer, lines: Iterable[str], side: str, path: str) -> 
 def _place(problem: Problem, path: str) -> Problem:
     """The tokenizer knows its option's name; the factory knows where in the config its options are."""
     return Problem(".".join(filter(None, (path, problem.path))), problem.message)
-
-
-def _flush(path: Path) -> None:
-    """Puts a file, or a folder's list of names, safely on the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

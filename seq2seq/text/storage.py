@@ -1,6 +1,7 @@
 """Tokenizers as JSON files."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -57,3 +58,12 @@ def load_vocab(folder: Path, kind: str) -> tuple[Vocab, bool]:
         return Vocab(tuple(tokens)), shared
     except ValueError:
         raise damaged(file) from None
+
+
+def flush(path: Path) -> None:
+    """Puts a file, or a folder's list of names, safely on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
