@@ -69,7 +69,7 @@ elif place == "write":
 elif place == "pointer":
     at(checkpoint, "_point")
 elif place == "tokenizer":
-    at(pair, "_flush")
+    at(pair, "flush")
 """
 
 
