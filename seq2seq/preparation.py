@@ -43,7 +43,8 @@ def _known_or_trained_tokenizers(config: RunConfig, source: Source) -> Tokenizer
     identity = source.identity()
     if identity is None:
         return _train_tokenizers(config, source)
-    folder = _cache(config) / "tokenizers" / key_of(identity, to_plain(config.tokenizer), config.has_source)
+    made_by = [identity, to_plain(config.tokenizer), config.has_source, config.data().symbols]
+    folder = _cache(config) / "tokenizers" / key_of(*made_by)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with locked(folder.with_name(f"{folder.name}.lock")):
@@ -70,9 +71,10 @@ def _train_tokenizers(config: RunConfig, source: Source) -> TokenizerPair:
     def sources() -> Iterator[str]:
         return (example.source for example in source.read())
 
-    return train_pair(
-        config.tokenizer, sources if config.has_source else None, lambda: (example.target for example in source.read())
-    )
+    def targets() -> Iterator[str]:
+        return (example.target for example in source.read())
+
+    return train_pair(config.tokenizer, sources if config.has_source else None, targets, config.data().symbols)
 
 
 def report_data(run: RunDir, encoded: EncodedCorpus, source: Source, tokenizers: TokenizerPair, in_full: bool) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal, get_args
 
+from seq2seq.data.noise import Noise
 from seq2seq.errors import DataError
 from seq2seq.registry import Family
 
@@ -72,11 +73,17 @@ class Corpus(ABC):
 
     source is None where there is only a target, for language models.
     test_is_apart: whether the other splits stay as they are when the option `test` changes.
+    tags: what a source may begin with, to say which target is wanted.
+    symbols: what stands in texts and should be one token, as tags, masks and separators.
+    noise: what makes pairs of the training texts, which are read alone, anew whenever one is loaded.
     """
 
     source: str | None
     target: str
     test_is_apart: ClassVar[bool] = False
+    tags: tuple[str, ...] = ()
+    symbols: tuple[str, ...] = ()
+    noise: Noise | None = None
 
     @abstractmethod
     def split(self, name: Split) -> Source | None:

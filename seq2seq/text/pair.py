@@ -1,7 +1,7 @@
 """The tokenizers of a run: one for the source and one for the target, or one for both."""
 
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -48,23 +48,25 @@ class TokenizerPair:
         flush(folder.parent)
 
 
-def train_pair(factory: Factory[Tokenizer], source_lines: Lines | None, target_lines: Lines) -> TokenizerPair:
+def train_pair(
+    factory: Factory[Tokenizer], source_lines: Lines | None, target_lines: Lines, symbols: Sequence[str] = ()
+) -> TokenizerPair:
     """A shared tokenizer is trained on both sides, the source first; separate ones on their own side each.
 
-    source_lines: None for text alone.
+    source_lines: None for text alone.  symbols: as Tokenizer.train takes them.
 
     Raises DataError, naming the side, where there is no text; ConfigError where the options do not fit the text.
     """
     target = factory()
     if source_lines is None:
-        _train(target, target_lines(), "target", factory.path)
+        _train(target, target_lines(), "target", factory.path, symbols)
         return TokenizerPair(None, target)
     if target.shared:
-        _train(target, chain(source_lines(), target_lines()), "shared", factory.path)
+        _train(target, chain(source_lines(), target_lines()), "shared", factory.path, symbols)
         return TokenizerPair(target, target)
     source = factory()
-    _train(source, source_lines(), "source", factory.path)
-    _train(target, target_lines(), "target", factory.path)
+    _train(source, source_lines(), "source", factory.path, symbols)
+    _train(target, target_lines(), "target", factory.path, symbols)
     return TokenizerPair(source, target)
 
 
@@ -83,7 +85,7 @@ def load_pair(cls: type[Tokenizer], folder: Path, has_source: bool = True) -> To
     return TokenizerPair(cls.load(folder / "source") if has_source else None, cls.load(folder / "target"))
 
 
-def _train(tokenizer: Tokenizer, lines: Iterable[str], side: str, path: str) -> None:
+def _train(tokenizer: Tokenizer, lines: Iterable[str], side: str, path: str, symbols: Sequence[str]) -> None:
     unreadable: list[DataError] = []  # what went wrong with the lines, and not in the tokenizer
 
     def watched() -> Iterator[str]:
@@ -94,7 +96,7 @@ def _train(tokenizer: Tokenizer, lines: Iterable[str], side: str, path: str) -> 
             raise
 
     try:
-        tokenizer.train(watched())
+        tokenizer.train(watched(), symbols)
     except DataError as error:
         if unreadable:
             raise unreadable[0] from error

@@ -38,7 +38,7 @@ class CharacterTokenizer(Tokenizer):
     def __init__(self, *, shared: bool = True) -> None:
         self.shared = shared
 
-    def train(self, lines: Iterable[str]) -> None:
+    def train(self, lines: Iterable[str], symbols: Sequence[str] = ()) -> None:
         characters: set[str] = set()
         for line in lines:
             characters.update(line)
@@ -82,7 +82,7 @@ class ByteTokenizer(Tokenizer):
         self.shared = shared
         self.vocab = Vocab((*Vocab.special, *(f"<0x{byte:02X}>" for byte in range(256))))
 
-    def train(self, lines: Iterable[str]) -> None:
+    def train(self, lines: Iterable[str], symbols: Sequence[str] = ()) -> None:
         if not any(line.strip() for line in lines):
             raise DataError(_NO_TEXT)
 
@@ -114,7 +114,7 @@ class WordTokenizer(Tokenizer):
 
     Options:
         shared: one vocabulary for source and target, trained on both
-        max_size: keep at most so many words, the most frequent ones; null keeps all
+        max_size: keep at most so many words, the most frequent ones, beside tags and the like; null keeps all
         min_count: leave out words that occur less often than this
     """
 
@@ -123,7 +123,7 @@ class WordTokenizer(Tokenizer):
         self.max_size = max_size
         self.min_count = min_count
 
-    def train(self, lines: Iterable[str]) -> None:
+    def train(self, lines: Iterable[str], symbols: Sequence[str] = ()) -> None:
         """Raises ConfigError where no word occurs min_count times."""
         counts: Counter[str] = Counter()
         for line in lines:
@@ -136,8 +136,8 @@ class WordTokenizer(Tokenizer):
             raise ConfigError(
                 Problem("min_count", f"{self.min_count} is too high: no word occurs more than {most} times")
             )
-        words.sort(key=lambda word: (-counts[word], word))
-        self._use(Vocab((*Vocab.special, *words[: self.max_size])))
+        words = sorted(set(words) - set(symbols), key=lambda word: (-counts[word], word))
+        self._use(Vocab((*Vocab.special, *symbols, *words[: self.max_size])))
 
     def _use(self, vocab: Vocab) -> None:
         self.vocab = vocab

@@ -68,7 +68,7 @@ class SentencePieceTokenizer(Tokenizer):
         self.normalization = normalization
         self.max_training_lines = max_training_lines
 
-    def train(self, lines: Iterable[str]) -> None:
+    def train(self, lines: Iterable[str], symbols: Sequence[str] = ()) -> None:
         """Raises ConfigError where vocab_size is too small for the characters of the lines."""
         from sentencepiece import SentencePieceTrainer
 
@@ -80,6 +80,7 @@ class SentencePieceTokenizer(Tokenizer):
                 model_writer=model,
                 model_type=self.model_type,
                 vocab_size=self.vocab_size,
+                user_defined_symbols=list(symbols),
                 hard_vocab_limit=False,
                 character_coverage=self.character_coverage,
                 byte_fallback=self.byte_fallback,

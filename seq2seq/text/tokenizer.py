@@ -18,10 +18,15 @@ class Tokenizer(ABC):
 
     vocab: Vocab
     shared: bool
+    sampling: bool = False  # whether `sample_batch` cuts one text in different ways
 
     @abstractmethod
-    def train(self, lines: Iterable[str]) -> None:
-        """Makes the vocabulary. Deterministic. Raises DataError where the lines hold no text."""
+    def train(self, lines: Iterable[str], symbols: Sequence[str] = ()) -> None:
+        """Makes the vocabulary. Deterministic. Raises DataError where the lines hold no text.
+
+        symbols: texts without spaces that become one token each, in the lines or not, where tokens are longer than
+        characters.
+        """
 
     @abstractmethod
     def encode(self, text: str) -> list[int]: ...
@@ -29,6 +34,10 @@ class Tokenizer(ABC):
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
         """The same as `encode` for each, faster where the library can."""
         return [self.encode(text) for text in texts]
+
+    def sample_batch(self, texts: Sequence[str], seed: int) -> list[list[int]]:
+        """As `encode_batch`, for training; where `sampling`, another seed cuts the texts in other ways."""
+        return self.encode_batch(texts)
 
     @abstractmethod
     def decode(self, ids: Sequence[int]) -> str: ...
