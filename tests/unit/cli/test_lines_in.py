@@ -3,7 +3,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from seq2seq.cli.lines_in import ahead, chunks, chunks_as_they_come
+from seq2seq.cli.lines_in import chunks, chunks_as_they_come
+from seq2seq.data.ahead import ahead
 
 
 def test_chunks() -> None:
