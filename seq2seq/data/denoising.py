@@ -21,7 +21,7 @@ class Denoising(WrappingCorpus):
     Training texts are read alone, and get other noise in every epoch; pairs of other splits are always the same.
 
     Options:
-        text: where the text comes from; of a corpus of pairs, the targets are taken
+        text: where the text comes from, data@data.text=jsonl for example; of a corpus of pairs, the targets are taken
         noise: what the model has to undo
     """
 

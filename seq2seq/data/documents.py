@@ -58,7 +58,7 @@ class Documents(WrappingCorpus):
     test the target is always the sentence alone, and of a translation counts what stands after the last separator.
 
     Options:
-        sentences: where the pairs come from
+        sentences: where the pairs come from, data@data.sentences=jsonl for example
         before: sentences of context at most, the nearest ones
         sides: whether the source alone has context, or both sides
         separator: what stands between two sentences; one token
