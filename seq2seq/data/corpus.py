@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal, get_args
+from pathlib import Path
+from typing import Literal, get_args
 
 from seq2seq.data.noise import Noise
 from seq2seq.errors import DataError
@@ -40,6 +41,10 @@ class Source(ABC):
         """Another one when other examples are read; None where that cannot be told, and nothing is kept of them."""
         return None
 
+    def paths(self) -> Iterable[Path]:
+        """The files that are read, where they are known."""
+        return ()
+
 
 class IndexedSource(Source):
     """A source that knows its length and can be read at any place."""
@@ -70,6 +75,18 @@ class ListSource(IndexedSource):
         return self.examples[number]
 
 
+class Context(ABC):
+    """The sentences before, which the model reads and writes together with each."""
+
+    @abstractmethod
+    def with_context(self, lines: Iterable[str]) -> Iterator[str]:
+        """Each line as the model reads it, before the next one is asked for; what has no text stays without."""
+
+    @abstractmethod
+    def last_sentence(self, text: str) -> str:
+        """Of a text with context, as the model reads and writes it, what belongs to the line itself."""
+
+
 class Corpus(ABC):
     """A parallel corpus, or text alone. `source` and `target` are language codes, for example `en` and `de`.
 
@@ -78,14 +95,20 @@ class Corpus(ABC):
     tags: what a source may begin with, to say which target is wanted.
     symbols: what stands in texts and should be one token, as tags, masks and separators.
     noise: what makes pairs of the training texts, which are read alone, anew whenever one is loaded.
+    context: what its texts are read with; those of its splits have it already.
     """
 
     source: str | None
     target: str
-    test_is_apart: ClassVar[bool] = False
+    test_is_apart: bool = False
     tags: tuple[str, ...] = ()
     symbols: tuple[str, ...] = ()
     noise: Noise | None = None
+    context: Context | None = None
+
+    def key(self, option: str) -> str:
+        """Where the user sets what is called so in most corpora, for example `train`."""
+        return f"{corpora.group}.{option}"
 
     @abstractmethod
     def split(self, name: Split) -> Source | None:
@@ -123,7 +146,7 @@ def open_splits(corpus: Corpus) -> dict[Split, Source | None]:
         try:
             splits[name] = corpus.split(name)
         except DataError as error:
-            if not str(error).startswith(f"{corpora.group}.{name}:"):
+            if not str(error).startswith(f"{corpus.key(name)}:"):
                 raise  # not of this split alone
             faults.append(error)
     if len(faults) == 1:
