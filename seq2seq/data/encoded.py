@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import astuple, dataclass, field
+from dataclasses import astuple, dataclass, field, replace
 from functools import cached_property
 from itertools import chain, islice
 from typing import Any
@@ -235,11 +235,11 @@ def encode_blocks(source: Source, encode: Encoder, start: int = 0) -> Iterator[B
 
 
 def sieved(blocks: Iterable[Block], sieve: Sieve) -> Iterator[Block]:
-    """Without the examples that filters leave out."""
+    """Without the examples that filters leave out, and without what was examined."""
     for block in blocks:
         keeps = sieve.keeps(block.numbers, block.values)
         if keeps.all():
-            yield block
+            yield replace(block, values=[])
             continue
         sides = [(flat[np.repeat(keeps, lengths)], lengths[keeps]) for flat, lengths in block.sides]
         counts = block.counts + Counts(filtered=int((~keeps).sum()))
