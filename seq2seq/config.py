@@ -10,7 +10,7 @@ from torch.optim import Optimizer
 
 from seq2seq.binding import bind, to_plain
 from seq2seq.data.corpus import Corpus
-from seq2seq.data.filters import Filter
+from seq2seq.data.filters import Filter, Sieve
 from seq2seq.errors import CheckpointError, ConfigError, Problem
 from seq2seq.models.base import Model
 from seq2seq.plugins import installed_plugins, load_components
@@ -49,6 +49,19 @@ class RunConfig:
         """Whether the data is pairs, and not text alone."""
         return self.data().source is not None
 
+    def sieve(self) -> Sieve:
+        """The filters of the training data. Raises ConfigError with every refusal."""
+        made: dict[str, Filter] = {}
+        problems: list[Problem] = []
+        for name, factory in self.filters.items():
+            try:
+                made |= {name: factory()} if factory is not None else {}
+            except ConfigError as error:
+                problems += map(_in_data, error.problems)
+        if problems:
+            raise ConfigError(*problems)
+        return Sieve(made)
+
 
 OF_THE_COMMAND = ("run", "check")  # keys of seq2seq-train that do not change what a run is
 
@@ -64,8 +77,12 @@ def bind_run(tree: Mapping[str, Any]) -> RunConfig:
     try:
         return bind(RunConfig, changed)
     except ConfigError as error:
-        told = (replace(p, path=f"data.{p.path}") if p.path.startswith("filters") else p for p in error.problems)
-        raise ConfigError(*told) from None
+        raise ConfigError(*(_in_data(p) if p.path.startswith("filters") else p for p in error.problems)) from None
+
+
+def _in_data(problem: Problem) -> Problem:
+    """With the place where the user sets filters."""
+    return replace(problem, path=f"data.{problem.path}")
 
 
 def _plugins(tree: Mapping[str, Any]) -> list[str]:

@@ -82,6 +82,7 @@ def check(config: RunConfig) -> None:
         told = f"fsdp cuts weights in parts, but optimizer={config.optimizer.name} needs whole ones: set ddp"
         problems.append(Problem("trainer.strategy", told))
     builders: list[Callable[[], object]] = [
+        config.sieve,
         config.loss,
         config.search,
         partial(config.optimizer, [("weight", torch.nn.Parameter(torch.zeros(2, 3)))]),

@@ -95,7 +95,7 @@ def training_data(
 ) -> EncodedCorpus:
     """Prepared in the cache, where other runs find it too; in memory where nobody can tell whether the data changes."""
     title, max_length = "encoding the training data", config.trainer.max_length
-    sieve = Sieve({name: factory() for name, factory in config.filters.items() if factory is not None})
+    sieve = config.sieve()
     corpus = config.data()
     surroundings = Surroundings(corpus.source, corpus.target, lambda: (e for part in held_out for e in part.read()))
     for one in sieve.filters.values():

@@ -353,9 +353,13 @@ def _script(character: str) -> str:
 
 
 def _scripts_of(language: str) -> frozenset[str]:
-    code = re.split(r"[-_]", language.lower())[0]
-    found = (scripts for scripts, codes in SCRIPTS.items() if code in codes.split())
+    found = (scripts for scripts, codes in SCRIPTS.items() if code_of(language) in codes.split())
     return frozenset(next(found, "").split())
+
+
+def code_of(language: str) -> str:
+    """Without the country or the script."""
+    return re.split(r"[-_]", language.lower())[0]
 
 
 SCRIPTS = {  # names as in Unicode, and the codes (ISO 639-1) of languages that are written in them

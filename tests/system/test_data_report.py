@@ -1,6 +1,7 @@
 """check=true looks at the data and trains nothing; filters leave out what they find."""
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -58,6 +59,20 @@ def test_strict_filters_leave_out(command: Command, arguments: list[str]) -> Non
     again = command("seq2seq-train", *arguments)
     assert again.status == 2
     assert "data.filters.control_characters.action" in again.err
+
+
+def test_strict_filters_without_the_identifier_of_languages(
+    command: Command, arguments: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "py3langid", None)
+    strict = [*arguments, "data/filters=strict", "check=true"]
+    found = command("seq2seq-train", *strict)
+    assert (found.status, found.out) == (2, "")
+    for name in ("language", "swapped"):
+        assert f"data.filters.{name}: the library `py3langid` is missing: pip install 'seq2seq[language]'" in found.err
+    assert not Path("run").exists()
+    assert command("seq2seq-train", *strict, "data.filters.language=null", "data.filters.swapped=null").status == 0
+    assert command("seq2seq-train", *arguments, "run=usual").status == 0
 
 
 @pytest.mark.parametrize(
