@@ -6,8 +6,9 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from seq2seq.binding import to_plain
 from seq2seq.config import RunConfig
@@ -81,13 +82,23 @@ def report_data(run: RunDir, encoded: EncodedCorpus, source: Source, tokenizers:
     """data_report.json, made once; on the screen all of it or how much there is to look at."""
     if in_full or not run.data_report.exists():
         report = data_report(encoded, source, tokenizers)
-        write_replaced(run.data_report, json.dumps(report, indent=1, ensure_ascii=False) + "\n")
+        _write_report(run, report)
         if in_full:
             for line in told(report):
                 log.info("%s", line)
     faults = [f"{found.count:,} {name}" for name, found in encoded.findings.items() if found.count]
     if faults:
         log.info("found in the training data: %s; see %s", ", ".join(faults), run.data_report)
+
+
+def add_to_report(run: RunDir, name: str, found: Mapping[str, Any]) -> None:
+    """A part of data_report.json, which is there."""
+    report = json.loads(run.data_report.read_text(encoding="utf-8")) | {name: found}
+    _write_report(run, report)
+
+
+def _write_report(run: RunDir, report: Mapping[str, Any]) -> None:
+    write_replaced(run.data_report, json.dumps(report, indent=1, ensure_ascii=False) + "\n")
 
 
 def training_data(
