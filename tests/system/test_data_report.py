@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from seq2seq.data.demo import Demo
 
@@ -45,8 +46,26 @@ def test_check_tells_and_does_not_train(command: Command, arguments: list[str]) 
     assert "held_out: 1 in the validation or test data too, kept" in found.err
     assert "nothing was trained; without check=true the same command trains" in found.err
     assert not Path("run/checkpoints").exists()
+    assert report["training"]["updates"] == 2
+    assert report["training"]["batches in an epoch"] > 0
+    for told in ("target tokens a second on cpu", "the run: up to 2 updates", "longest batch: ", "peak memory "):
+        assert told in found.err
     assert command("seq2seq-train", *arguments).status == 0
     assert Path("run/checkpoints/step_00000002").is_dir()
+
+
+def test_a_model_without_room_is_told_and_no_fault(
+    command: Command, arguments: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_room(*arguments: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr("seq2seq.training.forecast.forecast", no_room)
+    found = command("seq2seq-train", *arguments, "check=true")
+    assert found.status == 0
+    assert "an update was tried and failed: out of memory: lower trainer.max_tokens" in found.err
+    report = json.loads(Path("run/data_report.json").read_text(encoding="utf-8"))
+    assert set(report["training"]) == {"failed"}
 
 
 def test_strict_filters_leave_out(command: Command, arguments: list[str]) -> None:
