@@ -19,17 +19,9 @@ if TYPE_CHECKING:
 
 READ = 1000  # characters of a text: enough to tell its language
 REMEMBERED = 2**14  # texts, so that two filters that see the same examples identify them once
-ALIKE = (
-    "no nb nn",
-    "bs hr sr",
-    "id ms",
-    "zh yue wuu",
-    "ar ary arz",
-    "he iw hbo",
-    "el grc",
-    "ku sdh",
-    "uz uzs",
-    "tl fil",
+ALIKE = (  # codes of one language, or of those that the identifier takes for each other; pcm: Nigerian Pidgin
+    *("no nb nn", "bs hr sr", "id ms", "en pcm", "zh yue wuu", "ar ary arz", "he iw hbo"),
+    *("el grc", "ku sdh", "uz uzs", "tl fil"),
 )
 
 
