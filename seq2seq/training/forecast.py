@@ -22,8 +22,8 @@ FEWEST, MOST = 5, 100  # updates
 def forecast(trainer: Trainer, total_steps: int | None) -> dict[str, Any]:
     """Plain values, ready for JSON. Called by all ranks, with a trainer that is thrown away.
 
-    The longest batch comes first, then one that is not timed, then those that are. Raises OutOfMemoryError where an
-    update cannot be made.
+    The longest batch comes second, when the optimizer has its state; then one update that tells how many there is time
+    for, and those. Raises OutOfMemoryError where an update cannot be made.
     """
     loader, parallel, device = trainer.loader, trainer.parallel, trainer.device
     accumulate = trainer.options.accumulate
@@ -31,12 +31,13 @@ def forecast(trainer: Trainer, total_steps: int | None) -> dict[str, Any]:
     for group in trainer.optimizer.param_groups:
         group["lr"] = trainer.base_lr * trainer.schedule.factor(1)
     _forget_peak(device)
+    _update(trainer, _next_batches(loader, accumulate))
     longest = longest_of(loader)
-    parts = _update(trainer, [longest]).num_parts
+    copies = min(accumulate, 2)  # with a second one, gradients are there from the beginning
+    parts = _update(trainer, [longest] * copies).num_parts // copies
     begin = _now(device)
     _update(trainer, _next_batches(loader, accumulate))
-    num_updates = min(MOST, max(FEWEST, math.ceil(SECONDS / (_now(device) - begin))))
-    num_updates = parallel.share(num_updates)
+    num_updates = parallel.share(min(MOST, max(FEWEST, math.ceil(SECONDS / (_now(device) - begin)))))
     examples = tokens = padding = places = 0
     begin = _now(device)
     for _ in range(num_updates):
