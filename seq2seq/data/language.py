@@ -17,7 +17,7 @@ from seq2seq.registry import NonNegativeInt
 if TYPE_CHECKING:
     from py3langid.langid import LanguageIdentifier
 
-READ = 1000  # characters of a text: enough to tell its language
+READ = 300  # characters of a text: enough to tell its language
 REMEMBERED = 2**14  # texts, so that two filters that see the same examples identify them once
 ALIKE = (  # codes of one language, or of those that the identifier takes for each other; pcm: Nigerian Pidgin
     *("no nb nn", "bs hr sr", "id ms", "en pcm", "zh yue wuu", "ar ary arz", "he iw hbo"),
