@@ -41,14 +41,14 @@ def main() -> None:
     )
     print("|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|")
     with tempfile.TemporaryDirectory(dir=options.folder) as name:
-        folder = Path(name)
+        folder, languages = Path(name), (options.source, options.target)
         for pairs in map(int, options.pairs.split(",")):
             write_corpus(folder, pairs, options)
             if not (folder / "tokenizer").exists():
                 apart(train_tokenizer, folder)
             alone, _ = apart(encode_alone, folder)
-            prepared, memory = apart(prepare_corpus, folder / str(pairs), folder, options.filters)
-            reopened, _ = apart(prepare_corpus, folder / str(pairs), folder, options.filters)
+            prepared, memory = apart(prepare_corpus, folder / str(pairs), folder, options.filters, languages)
+            reopened, _ = apart(prepare_corpus, folder / str(pairs), folder, options.filters, languages)
             loaded, loader_memory = apart(load, folder / str(pairs))
             cells = [
                 f"{pairs:,}",
@@ -183,15 +183,16 @@ def encode_alone(folder: Path) -> float:
     return seconds
 
 
-def prepare_corpus(prepared: Path, folder: Path, filters: str) -> float:
+def prepare_corpus(prepared: Path, folder: Path, filters: str, languages: tuple[str, str]) -> float:
     """Seconds."""
     from seq2seq.data.encoded import Encoder
-    from seq2seq.data.filters import Sieve
+    from seq2seq.data.filters import Surroundings
     from seq2seq.data.prepared import prepare
     from seq2seq.text.sentencepiece import SentencePieceTokenizer
 
-    chosen = compose_run(f"data/filters={filters}").filters
-    sieve = Sieve({name: factory() for name, factory in chosen.items() if factory is not None})
+    sieve = compose_run(f"data/filters={filters}").sieve()
+    for one in sieve.filters.values():
+        one.learn(Surroundings(*languages, list))
     tokenizer = SentencePieceTokenizer.load(folder / "tokenizer")
     start = time.perf_counter()
     prepare(corpus_source(folder), Encoder(tokenizer, tokenizer, 1024, sieve), prepared)

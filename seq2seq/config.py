@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
@@ -10,7 +10,7 @@ from torch.optim import Optimizer
 
 from seq2seq.binding import bind, options_of, to_plain
 from seq2seq.data.corpus import Corpus, corpora
-from seq2seq.data.filters import Filter
+from seq2seq.data.filters import Filter, Sieve
 from seq2seq.errors import CheckpointError, ConfigError, Problem
 from seq2seq.models.base import Model
 from seq2seq.plugins import installed_plugins, load_components
@@ -50,6 +50,19 @@ class RunConfig:
     def has_source(self) -> bool:
         """Whether the data is pairs, and not text alone."""
         return self.data().source is not None
+
+    def sieve(self, tags: Sequence[str] = ()) -> Sieve:
+        """The filters of the training data. Raises ConfigError with every refusal."""
+        made: dict[str, Filter] = {}
+        problems: list[Problem] = []
+        for name, factory in self.filters.items():
+            try:
+                made |= {name: factory()} if factory is not None else {}
+            except ConfigError as error:
+                problems += map(_in_data, error.problems)
+        if problems:
+            raise ConfigError(*problems)
+        return Sieve(made, tags)
 
 
 OF_THE_COMMAND = ("run", "check")  # keys of seq2seq-train that do not change what a run is

@@ -22,12 +22,13 @@ from seq2seq.data.encoded import EncodedCorpus
 from seq2seq.data.loader import Loader
 from seq2seq.errors import CheckpointError, ConfigError, DataError, Problem, UserError
 from seq2seq.models.base import Model
-from seq2seq.preparation import TrainingData, encode, report_data, run_tokenizers, training_data
+from seq2seq.preparation import TrainingData, add_to_report, encode, report_data, run_tokenizers, training_data
 from seq2seq.search.base import Search
 from seq2seq.search.beam import Beam
 from seq2seq.search.translator import Translator
 from seq2seq.text.pair import TokenizerPair, load_pair
 from seq2seq.text.vocab import Vocab
+from seq2seq.training import forecast
 from seq2seq.training.checkpoint import (
     Checkpoint,
     CheckpointStore,
@@ -82,6 +83,7 @@ def check(config: RunConfig) -> None:
         told = f"fsdp cuts weights in parts, but optimizer={config.optimizer.name} needs whole ones: set ddp"
         problems.append(Problem("trainer.strategy", told))
     builders: list[Callable[[], object]] = [
+        config.sieve,
         config.loss,
         config.search,
         partial(config.optimizer, [("weight", torch.nn.Parameter(torch.zeros(2, 3)))]),
@@ -167,6 +169,7 @@ def _prepare_and_train(
     if parallel.first:
         report_data(run, data, sources, tokenizers, in_full=only_check)
     if only_check:
+        _foretell(config, run, tokenizers, data, parallel)
         return
     if config.trainer.max_tokens == "auto":
         config = _with_max_tokens(config, run, tokenizers, data, parallel)
@@ -179,17 +182,43 @@ def _prepare_and_train(
             log.info("already done: %s is reached; a larger one continues this run", trainer.reached_limit)
         else:
             if parallel.first:
-                _report_to_files_and_screen(config, run, trainer, stack)
-            if trainer.compiled is not None:  # half of the budget: the longest on both sides would be the largest batch
-                trainer.compile(longest_batch(data.longest, max_tokens=config.trainer.token_budget // 2))
+                _report_to_files_and_screen(config, run, data, trainer, stack)
+            _compile(trainer, data)
             trainer.train()
             _finish(config, trainer)
     best = trainer.checkpoints.best(1)
     told = f"trained {trainer.progress.step:,} steps"
     if best:
-        found = "  ".join(f"{name} {value:.2f}" for name, value in best[0].metrics.items())
+        found = "  ".join(f"{name} {value:.2f}" for name, value in best[0].metrics.items() if "/" not in name)
         told += f"; the best validation, at step {best[0].step:,}: {found}"
     log.info("%s", told)
+
+
+def _compile(trainer: Trainer, data: TrainingData) -> None:
+    if trainer.compiled is not None:  # half of the budget: the longest on both sides would be the largest batch
+        trainer.compile(longest_batch(data.longest, max_tokens=trainer.options.token_budget // 2))
+
+
+def _foretell(
+    config: RunConfig, run: RunDir, tokenizers: TokenizerPair, data: TrainingData, parallel: Parallel
+) -> None:
+    """What training would take, told and added to the report of the data."""
+    log.info("trying a few updates, to tell the time and memory of training")
+    try:
+        if config.trainer.max_tokens == "auto":
+            config = _with_max_tokens(config, run, tokenizers, data, parallel)
+        trainer = make_trainer(config, run.checkpoints, tokenizers, data, None, parallel)
+        _compile(trainer, data)
+        found = forecast.forecast(trainer, _total_steps(config.trainer, trainer.loader))
+    except (UserError, RuntimeError, MemoryError) as error:
+        fault = {"failed": str(error)} if isinstance(error, UserError) else forecast.failed(error)
+        if fault is None or not parallel.alone:  # other ranks wait for this one
+            raise
+        found = fault
+    if parallel.first:
+        add_to_report(run, "training", found)
+        for line in forecast.told(found):
+            log.info("%s", line)
 
 
 def _with_max_tokens(
@@ -214,14 +243,15 @@ def _with_max_tokens(
     return replace(config, trainer=replace(options, max_tokens=found))
 
 
-def _report_to_files_and_screen(config: RunConfig, run: RunDir, trainer: Trainer, stack: ExitStack) -> None:
+def _report_to_files_and_screen(
+    config: RunConfig, run: RunDir, data: TrainingData, trainer: Trainer, stack: ExitStack
+) -> None:
     console = ConsoleReporter(total_steps=_total_steps(config.trainer, trainer.loader))
     step = trainer.progress.step
-    trainer.reporters = [
-        console,
-        JsonLines(run.metrics, resume_step=step),
-        TensorBoard(run.tensorboard, resume_step=step),
-    ]
+    board = TensorBoard(run.tensorboard, resume_step=step)
+    for name, encoded in data.encoded.items() if not step else ():
+        board.lengths(encoded, name)
+    trainer.reporters = [console, JsonLines(run.metrics, resume_step=step), board]
     for reporter in trainer.reporters:
         stack.enter_context(closing(reporter))
     trainer.on_step = console.progress

@@ -11,12 +11,13 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from seq2seq.binding import to_plain
 from seq2seq.config import RunConfig
 from seq2seq.data.corpus import Corpus, Example, Source, corpora
 from seq2seq.data.encoded import EncodedCorpus, Encoder, encode_source
-from seq2seq.data.filters import Sieve, Surroundings
+from seq2seq.data.filters import Surroundings
 from seq2seq.data.pools import Part, Pools, PreparedPools
 from seq2seq.data.prepared import content_of, key_of, locked, prepare
 from seq2seq.data.report import data_report, told
@@ -102,6 +103,16 @@ class TrainingData:
     longest: tuple[int | None, int]
 
 
+def add_to_report(run: RunDir, name: str, found: Mapping[str, Any]) -> None:
+    """A part of data_report.json, which is there."""
+    report = json.loads(run.data_report.read_text(encoding="utf-8")) | {name: found}
+    _write_report(run, report)
+
+
+def _write_report(run: RunDir, report: Mapping[str, Any]) -> None:
+    write_replaced(run.data_report, json.dumps(report, indent=1, ensure_ascii=False) + "\n")
+
+
 def training_data(
     config: RunConfig, run: RunDir, sources: Mapping[str, Source], held_out: Sequence[Source], tokenizers: TokenizerPair
 ) -> TrainingData:
@@ -137,10 +148,9 @@ def _encoder(config: RunConfig, part: Corpus, held_out: Sequence[Source], tokeni
         examples = (example for source in held_out for example in source.read())
         return (replace(example, source="") for example in examples) if alone else examples
 
-    chosen = {name: factory() for name, factory in config.filters.items() if factory is not None}
-    sieve = Sieve(chosen, tags=part.tags)
+    sieve = config.sieve(part.tags)
     surroundings = Surroundings(None if alone else part.source, part.target, lambda: map(sieve.untagged, seen()))
-    for one in chosen.values():
+    for one in sieve.filters.values():
         one.learn(surroundings)
     return Encoder(None if alone else tokenizers.source, tokenizers.target, config.trainer.max_length, sieve)
 
@@ -184,7 +194,7 @@ def report_data(
     if in_full or not run.data_report.exists():
         reports = {name: data_report(part, sources[name], tokenizers) for name, part in encoded.items()}
         whole = {"parts": reports} if len(reports) > 1 else next(iter(reports.values()))
-        write_replaced(run.data_report, json.dumps(whole, indent=1, ensure_ascii=False) + "\n")
+        _write_report(run, whole)
         for name, report in reports.items() if in_full else ():
             if name:
                 log.info("%s", name)

@@ -6,6 +6,7 @@ import re
 import unicodedata
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Annotated, Any, ClassVar, Literal
@@ -49,7 +50,7 @@ class Filter(ABC):
         """Called once, before any example."""
 
     def forget(self) -> None:  # noqa: B027 - most remember nothing
-        """Of a stream, called where a place begins from which it may be read on: earlier examples never were."""
+        """Earlier examples were never seen; what was learned stays. Of a copy, so nothing is changed in place."""
 
 
 @dataclass(frozen=True)
@@ -99,9 +100,12 @@ class Sieve:
         tag = next((tag for tag in self.tags if example.source.startswith(tag)), "")
         return replace(example, source=example.source[len(tag) :]) if tag else example
 
-    def forget(self) -> None:
-        for one in self.filters.values():
+    def fresh(self) -> Sieve:
+        """One that has learned the same and seen nothing yet."""
+        filters = {name: copy(one) for name, one in self.filters.items()}
+        for one in filters.values():
             one.forget()
+        return Sieve(filters, [tag[:-1] for tag in self.tags])
 
     def examine(self, examples: Sequence[Example]) -> list[NDArray[Any]]:
         if self.tags:
@@ -372,9 +376,13 @@ def _script(character: str) -> str:
 
 
 def _scripts_of(language: str) -> frozenset[str]:
-    code = re.split(r"[-_]", language.lower())[0]
-    found = (scripts for scripts, codes in SCRIPTS.items() if code in codes.split())
+    found = (scripts for scripts, codes in SCRIPTS.items() if code_of(language) in codes.split())
     return frozenset(next(found, "").split())
+
+
+def code_of(language: str) -> str:
+    """Without the country or the script."""
+    return re.split(r"[-_]", language.lower())[0]
 
 
 SCRIPTS = {  # names as in Unicode, and the codes (ISO 639-1) of languages that are written in them

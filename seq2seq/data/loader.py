@@ -7,6 +7,7 @@ reads nothing again but the pool that it is in.
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -80,6 +81,12 @@ class Loader:
             return turn[self.rank].batch()
         last = turn[-1].plan
         return last.batch((self.rank - len(turn)) % len(last))
+
+    def longest_batch(self) -> Batch:
+        """Of the longest examples of an epoch's first pool."""
+        with closing(self.pools.read(self.seed, 0)) as found:
+            plan = _Plan(next(found), self.max_tokens, (self.seed, 0, 0))
+        return plan.batch(int(plan.batches.argmax()))
 
     def state_dict(self) -> dict[str, Any]:
         """The same on every rank. `taken` counts the batches of the epoch, and of its pool, that all ranks together

@@ -114,8 +114,7 @@ def _close(generators: Sequence[Generator[Any, None, None]]) -> None:
 
 
 def _usable(stream: Stream, following: int, chunk: Block) -> Iterator[tuple[int, EncodedCorpus]]:
-    sieve = stream.encode.sieve
-    sieve.forget()
+    sieve = stream.encode.sieve.fresh()
     for block in sieved([chunk], sieve):
         if len(block.numbers):
             yield following, block.corpus(sieve.findings())

@@ -4,11 +4,13 @@ import hashlib
 import io
 import random
 import re
+import threading
+import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from annotated_types import Ge, Le
+from annotated_types import Ge, Gt, Le
 
 from seq2seq.errors import ConfigError, DataError, Problem
 from seq2seq.registry import PositiveInt
@@ -22,6 +24,8 @@ _ABOUT_FILE = "tokenizer.json"
 _MAX_PIECE_LENGTH = 1000  # characters; the time that unigram needs grows with the square of a line's length
 _NUM_THREADS = 16  # fixed, not the machine's: the sums of the unigram training, and so the pieces, depend on it
 _NUM_BYTES = 256
+_TRIES = 10
+_SEEDING = threading.Lock()  # the library has one seed for the whole process
 
 
 @tokenizers.register("sentencepiece")
@@ -35,14 +39,18 @@ class SentencePieceTokenizer(Tokenizer):
 
     A small corpus gives fewer pieces than `vocab_size`.
 
+    With `sampling` training sees a text cut in many ways: subword regularization of unigram (Kudo 2018,
+    https://aclanthology.org/P18-1007), BPE-dropout (Provilkov et al. 2020, https://aclanthology.org/2020.acl-main.170).
+
     Options:
         shared: one vocabulary for source and target, trained on both
         model_type: how pieces are learned, unigram or bpe
         vocab_size: number of pieces, with the 4 special tokens and the 256 bytes of byte_fallback
         character_coverage: part of all characters that get a piece each, 0.98 to 1; the rest is rare
         byte_fallback: spell characters that have no piece with bytes; otherwise they are unk
-        normalization: identity keeps text as it is; nfkc and nmt_nfkc unify variants of characters
+        normalization: identity keeps text as it is; nfc unifies accents; nfkc and nmt_nfkc unify more
         max_training_lines: train on an evenly drawn sample of so many lines where there are more
+        sampling: null = off; unigram: 0.1 to 0.5, the smaller the more varied; bpe: share of merges left out, as 0.1
     """
 
     def __init__(
@@ -53,8 +61,9 @@ class SentencePieceTokenizer(Tokenizer):
         vocab_size: PositiveInt = 8000,
         character_coverage: Annotated[float, Ge(0.98), Le(1)] = 1.0,
         byte_fallback: bool = True,
-        normalization: Literal["identity", "nfkc", "nmt_nfkc"] = "identity",
+        normalization: Literal["identity", "nfc", "nfkc", "nmt_nfkc"] = "identity",
         max_training_lines: PositiveInt = 2_000_000,
+        sampling: Annotated[float, Gt(0), Le(1)] | None = None,
     ) -> None:
         fixed = len(Vocab.special) + (_NUM_BYTES if byte_fallback else 0)
         if vocab_size <= fixed:
@@ -67,12 +76,16 @@ class SentencePieceTokenizer(Tokenizer):
         self.byte_fallback = byte_fallback
         self.normalization = normalization
         self.max_training_lines = max_training_lines
+        self.alpha = sampling
+        self.sampling = sampling is not None
+        self.symbols: tuple[str, ...] = ()
 
     def train(self, lines: Iterable[str], symbols: Sequence[str] = ()) -> None:
         """Raises ConfigError where vocab_size is too small for the characters of the lines."""
         from sentencepiece import SentencePieceTrainer
 
-        texts = sample(filter(str.strip, lines), self.max_training_lines)
+        self.symbols = tuple(symbols)
+        texts = map(self._normalized, sample(filter(str.strip, lines), self.max_training_lines))
         model = io.BytesIO()
         try:
             SentencePieceTrainer.train(
@@ -84,7 +97,7 @@ class SentencePieceTokenizer(Tokenizer):
                 hard_vocab_limit=False,
                 character_coverage=self.character_coverage,
                 byte_fallback=self.byte_fallback,
-                normalization_rule_name=self.normalization,
+                normalization_rule_name="identity" if self.normalization == "nfc" else self.normalization,
                 num_threads=_NUM_THREADS,
                 pad_id=Vocab.pad,
                 unk_id=Vocab.unk,
@@ -117,13 +130,48 @@ class SentencePieceTokenizer(Tokenizer):
         self._processor: Any = SentencePieceProcessor(model_proto=model)
         self.vocab = Vocab(tuple(map(self._processor.id_to_piece, range(len(self._processor)))))
 
+    def _normalized(self, text: str) -> str:
+        """By the form that the library lacks."""
+        return unicodedata.normalize("NFC", text) if self.normalization == "nfc" else text
+
     def encode(self, text: str) -> list[int]:
-        ids: list[int] = self._processor.encode(_utf8(text))
+        ids: list[int] = self._processor.encode(_utf8(self._normalized(text)))
         return ids
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
-        ids: list[list[int]] = self._processor.encode(list(map(_utf8, texts)))
+        ids: list[list[int]] = self._processor.encode([_utf8(self._normalized(text)) for text in texts])
         return ids
+
+    def sample_batch(self, texts: Sequence[str], seed: int) -> list[list[int]]:
+        """In a thread of its own, since the library seeds each thread's generator once, at its first use."""
+        if not self.sampling:
+            return self.encode_batch(texts)
+        from sentencepiece import set_random_generator_seed
+
+        sampled: list[list[int]] = []
+
+        def work() -> None:
+            set_random_generator_seed(seed % (2**32 - 1))  # the largest one means none to the library
+            sampled.extend(map(self._sampled, texts))
+
+        with _SEEDING:
+            thread = threading.Thread(target=work)
+            thread.start()
+            thread.join()
+        if len(sampled) < len(texts):
+            raise RuntimeError("sentencepiece has failed to sample")
+        return sampled
+
+    def _sampled(self, text: str) -> list[int]:
+        """Drawn again where a symbol was cut, which unigram does now and then."""
+        data = _utf8(self._normalized(text))
+        symbols = [self._processor.piece_to_id(symbol) for symbol in self.symbols if symbol in text]
+        whole: list[int] = self._processor.encode(data) if symbols else []
+        for _ in range(_TRIES):
+            ids: list[int] = self._processor.encode(data, enable_sampling=True, alpha=self.alpha, nbest_size=-1)
+            if all(ids.count(symbol) == whole.count(symbol) for symbol in symbols):
+                return ids
+        return whole
 
     def decode(self, ids: Sequence[int]) -> str:
         return one_line(self._processor.decode(audible(ids)))
@@ -131,23 +179,41 @@ class SentencePieceTokenizer(Tokenizer):
     def save(self, folder: Path) -> None:
         model = self._processor.serialized_model_proto()
         (folder / _MODEL_FILE).write_bytes(model)
-        write_json(folder / _ABOUT_FILE, {"shared": self.shared, "sha256": hashlib.sha256(model).hexdigest()})
+        about = {"shared": self.shared, "sha256": hashlib.sha256(model).hexdigest()}
+        if self.normalization == "nfc":  # the others are in the model
+            about["normalization"] = self.normalization
+        if self.sampling:
+            about |= {"sampling": self.alpha, "symbols": list(self.symbols)}
+        write_json(folder / _ABOUT_FILE, about)
 
     @classmethod
     def load(cls, folder: Path) -> Self:
-        about = read_json(folder / _ABOUT_FILE)
-        if not isinstance(about.get("shared"), bool) or "sha256" not in about:
+        about = {"normalization": "identity", "sampling": None, "symbols": [], **read_json(folder / _ABOUT_FILE)}
+        if not _is_whole(about):
             raise damaged(folder / _ABOUT_FILE)
         model = read_bytes(folder / _MODEL_FILE)
         # The hash, because a file that was cut between two pieces is still a model for the library.
         if hashlib.sha256(model).hexdigest() != about["sha256"]:
             raise damaged(folder / _MODEL_FILE)
-        tokenizer = cls(shared=about["shared"])
+        tokenizer = cls(shared=about["shared"], normalization=about["normalization"], sampling=about["sampling"])
+        tokenizer.symbols = tuple(about["symbols"])
         try:
             tokenizer._use(model)
         except (RuntimeError, ValueError, OSError) as error:
             raise damaged(folder / _MODEL_FILE) from error
         return tokenizer
+
+
+def _is_whole(about: dict[str, Any]) -> bool:
+    symbols, sampling = about["symbols"], about["sampling"]
+    return (
+        isinstance(about.get("shared"), bool)
+        and "sha256" in about
+        and about["normalization"] in ("identity", "nfc")
+        and (sampling is None or (isinstance(sampling, int | float) and 0 < sampling <= 1))
+        and isinstance(symbols, list)
+        and all(isinstance(symbol, str) for symbol in symbols)
+    )
 
 
 def sample(lines: Iterable[str], size: int) -> list[str]:

@@ -279,6 +279,7 @@ def _by_part(values: Mapping[str, float], split: str) -> dict[str, dict[str, flo
 def _facts(values: Mapping[str, float], prefix: str, formats: Mapping[str, str]) -> list[str]:
     """The numbers under a prefix as short texts."""
     named = {name.removeprefix(prefix): value for name, value in values.items() if name.startswith(prefix)}
+    named = {name: value for name, value in named.items() if "/" not in name}  # of a part
     named.pop("best", None)  # a mark, not a number
     known = [text.format(named.pop(name)) for name, text in formats.items() if name in named]
     return known + [f"{name.replace('_', ' ')} {value:.4g}" for name, value in named.items()]

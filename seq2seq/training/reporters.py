@@ -9,6 +9,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
+
+from seq2seq.data.encoded import EncodedCorpus
 from seq2seq.search.alignment import AttentionMap
 from seq2seq.training.attention_image import draw
 
@@ -16,6 +19,7 @@ log = logging.getLogger(__name__)
 
 Sample = tuple[str, str, str]
 Option = str | int | float | bool
+MOST_BARS = 200  # of a histogram
 
 
 class Reporter(ABC):
@@ -80,6 +84,21 @@ class TensorBoard(Reporter):
 
         self.writer = SummaryWriter(str(folder), purge_step=resume_step + 1)
         self.step = resume_step
+
+    def lengths(self, corpus: EncodedCorpus, part: str = "") -> None:
+        """Histograms of the tokens of training examples. part: of a mixture."""
+        sides = {"target": corpus.target_lengths}
+        if corpus.sources is not None:
+            sides["source"] = corpus.source_lengths
+        for side, lengths in sides.items():
+            first, last = int(lengths.min()), int(lengths.max())
+            bars = min(MOST_BARS, last - first + 1)
+            counts, edges = np.histogram(lengths, bins=bars, range=(first - 0.5, last + 0.5))
+            total, squares = float(lengths.sum(dtype=np.int64)), float(np.square(lengths, dtype=np.int64).sum())
+            name = f"data/{side}_length{part and f'/{part}'}"
+            self.writer.add_histogram_raw(
+                name, first, last, len(lengths), total, squares, edges[1:].tolist(), counts.tolist(), 0
+            )
 
     def scalars(self, step: int, seconds: float, values: Mapping[str, float]) -> None:
         self.step = step

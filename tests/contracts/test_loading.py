@@ -93,7 +93,9 @@ def common_crawl(folder: Path) -> Options:
     records = []
     for _, text in PAIRS:
         content = f"{text}\n".encode()
-        head = f"WARC/1.0\r\nWARC-Type: conversion\r\nContent-Type: text/plain\r\nContent-Length: {len(content)}\r\n\r\n"
+        head = (
+            f"WARC/1.0\r\nWARC-Type: conversion\r\nContent-Type: text/plain\r\nContent-Length: {len(content)}\r\n\r\n"
+        )
         records.append(head.encode() + content + b"\r\n\r\n")
     (folder / "a.warc.wet").write_bytes(b"".join(records))
     return {"train": str(folder / "a.warc.wet"), "target": "de", "unit": "line"}

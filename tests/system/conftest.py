@@ -58,6 +58,12 @@ def run_main(name: str, arguments: tuple[str, ...]) -> int:
     return int(ended.value.code or 0)
 
 
+@pytest.fixture(autouse=True)
+def _short_forecasts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of check=true: as few updates as there may be."""
+    monkeypatch.setattr("seq2seq.training.forecast.SECONDS", 0.0)
+
+
 @pytest.fixture
 def command(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
     """command("seq2seq-train", "key=value", ...), in an empty folder."""

@@ -1,9 +1,11 @@
 """check=true looks at the data and trains nothing; filters leave out what they find."""
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from seq2seq.data.demo import Demo
 
@@ -44,8 +46,26 @@ def test_check_tells_and_does_not_train(command: Command, arguments: list[str]) 
     assert "held_out: 1 in the validation or test data too, kept" in found.err
     assert "nothing was trained; without check=true the same command trains" in found.err
     assert not Path("run/checkpoints").exists()
+    assert report["training"]["updates"] == 2
+    assert report["training"]["batches in an epoch"] > 0
+    for told in ("target tokens a second on cpu", "the run: up to 2 updates", "longest batch: ", "peak memory "):
+        assert told in found.err
     assert command("seq2seq-train", *arguments).status == 0
     assert Path("run/checkpoints/step_00000002").is_dir()
+
+
+def test_a_model_without_room_is_told_and_no_fault(
+    command: Command, arguments: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_room(*arguments: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr("seq2seq.training.forecast.forecast", no_room)
+    found = command("seq2seq-train", *arguments, "check=true")
+    assert found.status == 0
+    assert "an update was tried and failed: out of memory: lower trainer.max_tokens" in found.err
+    report = json.loads(Path("run/data_report.json").read_text(encoding="utf-8"))
+    assert set(report["training"]) == {"failed"}
 
 
 def test_strict_filters_leave_out(command: Command, arguments: list[str]) -> None:
@@ -58,6 +78,20 @@ def test_strict_filters_leave_out(command: Command, arguments: list[str]) -> Non
     again = command("seq2seq-train", *arguments)
     assert again.status == 2
     assert "data.filters.control_characters.action" in again.err
+
+
+def test_strict_filters_without_the_identifier_of_languages(
+    command: Command, arguments: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "py3langid", None)
+    strict = [*arguments, "data/filters=strict", "check=true"]
+    found = command("seq2seq-train", *strict)
+    assert (found.status, found.out) == (2, "")
+    for name in ("language", "swapped"):
+        assert f"data.filters.{name}: the library `py3langid` is missing: pip install 'seq2seq[language]'" in found.err
+    assert not Path("run").exists()
+    assert command("seq2seq-train", *strict, "data.filters.language=null", "data.filters.swapped=null").status == 0
+    assert command("seq2seq-train", *arguments, "run=usual").status == 0
 
 
 @pytest.mark.parametrize(

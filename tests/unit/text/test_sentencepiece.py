@@ -1,5 +1,8 @@
+import json
+import pickle
 import re
 import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -88,6 +91,101 @@ def test_normalization_unifies(normalization: str, tmp_path: Path) -> None:
     tokenizer.save(tmp_path)
     for same in (tokenizer, SentencePieceTokenizer.load(tmp_path)):
         assert same.decode(same.encode("\uff21 \ufb01")) == "A fi"
+
+
+def test_nfc_joins_accents_and_changes_nothing_else(model_type: str, tmp_path: Path) -> None:
+    tokenizer = trained([*THREE, "caf\u00e9"], model_type=model_type, normalization="nfc")
+    tokenizer.save(tmp_path)
+    for same in (tokenizer, SentencePieceTokenizer.load(tmp_path)):
+        assert same.encode("cafe\u0301") == same.encode("caf\u00e9")
+        assert same.encode_batch(["cafe\u0301"]) == [same.encode("caf\u00e9")]
+        assert same.decode(same.encode("e\u0301 \ufb01 \uff21")) == "\u00e9 \ufb01 \uff21"
+    pieces = "".join(trained(["cafe\u0301"] * 3, model_type=model_type, normalization="nfc").vocab.tokens)
+    assert "\u00e9" in pieces
+    assert "\u0301" not in pieces
+
+
+VARIED = ["the cat sat on the mat and a dog sat there"] * 20
+
+
+def sampling(model_type: str, **options: object) -> SentencePieceTokenizer:
+    usual = {"unigram": 0.2, "bpe": 0.1}[model_type]
+    return trained([*THREE, *VARIED, *ODD], model_type=model_type, **{"sampling": usual, **options})
+
+
+ODD = ["e\u0301 \U0001f468\u200d\U0001f469", "a\tb", "\u65e5\u672c", ""]
+UNSEEN = ["\u0416\u0434\u0438 \U0001f600", "\0"]
+
+
+def test_another_seed_cuts_in_other_ways(model_type: str) -> None:
+    tokenizer = sampling(model_type)
+    drawn = [tokenizer.sample_batch(VARIED, seed) for seed in (1, 2, 1, 2**64 - 1, 2**64 - 1)]
+    assert drawn[0] == drawn[2] != drawn[1]
+    assert drawn[3] == drawn[4]
+    assert len(set(map(tuple, drawn[0]))) > 5
+    tokenizer.sample_batch(VARIED, 1)
+    assert tokenizer.sample_batch(VARIED[:3], 1) == drawn[0][:3]
+
+
+def test_seeds_hold_in_threads_that_sample_at_a_time(model_type: str) -> None:
+    tokenizer = sampling(model_type)
+    expected = [tokenizer.sample_batch(VARIED, seed) for seed in range(20)]
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(lambda seed: tokenizer.sample_batch(VARIED, seed), range(20))) == expected
+
+
+@pytest.mark.parametrize("normalization", ["identity", "nfc", "nfkc"])
+def test_sampled_text_comes_back(model_type: str, normalization: str) -> None:
+    tokenizer = sampling(model_type, normalization=normalization)
+    texts = [*THREE, *VARIED, *ODD, *UNSEEN]
+    for seed in range(5):
+        for ids, plain in zip(tokenizer.sample_batch(texts, seed), tokenizer.encode_batch(texts), strict=True):
+            assert tokenizer.decode(ids) == tokenizer.decode(plain)
+            assert Vocab.unk not in ids
+    assert tokenizer.sample_batch([], 1) == []
+
+
+@pytest.mark.parametrize("alpha", [0.1, 1.0])
+def test_symbols_stay_whole_in_samples(model_type: str, alpha: float, tmp_path: Path) -> None:
+    tokenizer = SentencePieceTokenizer(model_type=model_type, sampling=alpha)  # type: ignore[arg-type]
+    tokenizer.train([*THREE, *VARIED, "< m a s k > mask"], symbols=["<mask>", "<b>"])
+    tokenizer.save(tmp_path)
+    for same in (tokenizer, SentencePieceTokenizer.load(tmp_path)):
+        drawn = same.sample_batch(["the <mask> cat<b>sat <mask>"] * 2000, 3)
+        counts = [[ids.count(same.vocab.tokens.index(symbol)) for symbol in ("<mask>", "<b>")] for ids in drawn]
+        assert counts == [[2, 1]] * 2000
+
+
+def test_without_sampling_a_sample_is_the_usual_way(model_type: str) -> None:
+    tokenizer = trained([*THREE, *VARIED], model_type=model_type)
+    assert tokenizer.sampling is False
+    assert tokenizer.sample_batch(VARIED, 3) == tokenizer.encode_batch(VARIED)
+
+
+def test_sampling_changes_no_pieces_and_is_loaded(model_type: str, tmp_path: Path) -> None:
+    tokenizer = sampling(model_type)
+    tokenizer.save(tmp_path)
+    loaded = SentencePieceTokenizer.load(tmp_path)
+    assert loaded.sampling is True
+    for same in (loaded, pickle.loads(pickle.dumps(loaded))):
+        assert same.sample_batch(VARIED, 5) == tokenizer.sample_batch(VARIED, 5)
+    without = sampling(model_type, sampling=None)
+    assert without.vocab == tokenizer.vocab
+    assert without.encode_batch(VARIED) == tokenizer.encode_batch(VARIED)
+
+
+def test_what_is_stored_without_new_options_is_as_before(tmp_path: Path) -> None:
+    trained(THREE).save(tmp_path)
+    assert set(json.loads((tmp_path / "tokenizer.json").read_text())) == {"shared", "sha256"}
+
+
+@pytest.mark.parametrize("wrong", [{"sampling": "x"}, {"sampling": 2}, {"normalization": 3}, {"symbols": [1]}])
+def test_what_is_stored_about_it_is_checked(wrong: dict[str, object], tmp_path: Path) -> None:
+    trained(THREE).save(tmp_path)
+    file = tmp_path / "tokenizer.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | wrong))
+    with pytest.raises(CheckpointError, match=re.escape(f"{file}: the file is damaged")):
+        SentencePieceTokenizer.load(tmp_path)
 
 
 def test_an_unseen_character_becomes_bytes_or_unk() -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from seq2seq.data.encoded import EncodedCorpus, Rows
 from seq2seq.search.alignment import AttentionMap
 from seq2seq.training.reporters import JsonLines, TensorBoard
 
@@ -66,6 +67,34 @@ def test_tensorboard_scalars(tmp_path: Path) -> None:
     events = accumulate(tmp_path)
     assert [(event.step, event.value) for event in events.Scalars("train/loss")] == [(1, 2.5), (3, 1.5)]
     assert [(event.step, event.value) for event in events.Scalars("validation/bleu")] == [(3, 12.5)]
+
+
+def rows(lengths: list[int]) -> Rows:
+    return Rows((np.full(sum(lengths), 5, np.int32), np.cumsum([0, *lengths])))
+
+
+def test_tensorboard_lengths(tmp_path: Path) -> None:
+    sources, targets = [2, 2, 5], [1, 1000, 3]
+    reporter = TensorBoard(tmp_path, resume_step=0)
+    reporter.lengths(EncodedCorpus(rows(sources), rows(targets), np.arange(3)))
+    reporter.close()
+    events = accumulate(tmp_path)
+    assert sorted(events.Tags()["histograms"]) == ["data/source_length", "data/target_length"]
+    [event] = events.Histograms("data/source_length")
+    found = event.histogram_value
+    assert event.step == 0
+    assert (found.min, found.max, found.num, found.sum, found.sum_squares) == (2, 5, 3, 9, 33)
+    assert (found.bucket_limit, found.bucket) == ([2.5, 3.5, 4.5, 5.5], [2, 0, 0, 1])
+    [event] = events.Histograms("data/target_length")
+    assert len(event.histogram_value.bucket) == 200
+    assert sum(event.histogram_value.bucket) == 3
+
+
+def test_tensorboard_lengths_of_text_alone(tmp_path: Path) -> None:
+    reporter = TensorBoard(tmp_path, resume_step=0)
+    reporter.lengths(EncodedCorpus(None, rows([4, 4]), np.arange(2)))
+    reporter.close()
+    assert accumulate(tmp_path).Tags()["histograms"] == ["data/target_length"]
 
 
 def test_tensorboard_hides_what_is_trained_again(tmp_path: Path) -> None:
