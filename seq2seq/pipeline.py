@@ -384,6 +384,7 @@ def _translator(
     max_tokens: int,
     device: torch.device,
     precision: Callable[[], Any],
+    tag: str | None = None,
 ) -> Translator:
     return Translator(
         model,
@@ -394,6 +395,7 @@ def _translator(
         max_length=options.max_length,
         device=device,
         precision_context=precision,
+        tag=tag,
     )
 
 
@@ -409,10 +411,10 @@ class LoadedRun:
     device: torch.device
     precision: Callable[[], Any]
 
-    def translator(self, max_tokens: int) -> Translator:
+    def translator(self, max_tokens: int, tag: str | None = None) -> Translator:
         search = self.config.search()
         return _translator(
-            self.config.trainer, self.model, self.tokenizers, search, max_tokens, self.device, self.precision
+            self.config.trainer, self.model, self.tokenizers, search, max_tokens, self.device, self.precision, tag
         )
 
     def encode(self, source: Source) -> EncodedCorpus:

@@ -55,7 +55,7 @@ def compose_jobs(config_name: str) -> list[Job]:
     folders = [config_folder(), *([extra_folder] if extra_folder else [])]
     known = groups(folders)
     if config_name != "train":
-        known = {group: known[group] for group in ("search",) if config_name != "export"}
+        known = {group: known[group] for group in ("search", "data") if config_name != "export"}
     given = _all_forgiving(overrides, known)
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises instead of printing, so that the fault is told in our words
     jobs: list[Job] = []

@@ -1,8 +1,9 @@
 """Where examples come from: a corpus has splits, a split is a restartable source of examples."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import ClassVar, Literal, get_args
 
 from seq2seq.data.noise import Noise
@@ -38,6 +39,10 @@ class Source(ABC):
         """Another one when other examples are read; None where that cannot be told, and nothing is kept of them."""
         return None
 
+    def paths(self) -> Iterable[Path]:
+        """The files that are read, where they are known."""
+        return ()
+
 
 class IndexedSource(Source):
     """A source that knows its length and can be read at any place."""
@@ -68,6 +73,18 @@ class ListSource(IndexedSource):
         return self.examples[number]
 
 
+class Context(ABC):
+    """The sentences before, which the model reads and writes together with each."""
+
+    @abstractmethod
+    def with_context(self, lines: Iterable[str]) -> Iterator[str]:
+        """Each line as the model reads it, before the next one is asked for; what has no text stays without."""
+
+    @abstractmethod
+    def last_sentence(self, text: str) -> str:
+        """Of a text with context, as the model reads and writes it, what belongs to the line itself."""
+
+
 class Corpus(ABC):
     """A parallel corpus, or text alone. `source` and `target` are language codes, for example `en` and `de`.
 
@@ -76,6 +93,7 @@ class Corpus(ABC):
     tags: what a source may begin with, to say which target is wanted.
     symbols: what stands in texts and should be one token, as tags, masks and separators.
     noise: what makes pairs of the training texts, which are read alone, anew whenever one is loaded.
+    context: what its texts are read with; those of its splits have it already.
     """
 
     source: str | None
@@ -84,6 +102,7 @@ class Corpus(ABC):
     tags: tuple[str, ...] = ()
     symbols: tuple[str, ...] = ()
     noise: Noise | None = None
+    context: Context | None = None
 
     @abstractmethod
     def split(self, name: Split) -> Source | None:
@@ -91,6 +110,11 @@ class Corpus(ABC):
 
 
 corpora: Family[Corpus] = Family("data", Corpus)
+
+
+def tagged(tag: str | None, text: str) -> str:
+    """The text with the tag before it, where there is one, and a text."""
+    return text if tag is None or not text.strip() else f"{tag} {text}"
 
 
 def open_splits(corpus: Corpus) -> dict[Split, Source | None]:
