@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import signal
 import sys
 from collections import deque
@@ -23,6 +22,8 @@ if TYPE_CHECKING:
     from seq2seq.cli.lines_in import Input, Line
     from seq2seq.cli.lines_out import OutputFile
     from seq2seq.data.corpus import Context
+    from seq2seq.export.choice import Choice
+    from seq2seq.pipeline import LoadedRun
     from seq2seq.search.translator import Block, Translation, Translator
 
 log = logging.getLogger(__name__)
@@ -91,7 +92,9 @@ def translate(tree: dict[str, Any], command: list[str]) -> None:
     with ExitStack() as stack:
         given = _open(options, tree)  # before the model is loaded: a pipe fills meanwhile
         outputs = Outputs(options, given, stack)
-        translator, told = _load(options, tree, outputs)
+        loaded, choice = _load(options, tree)
+        translator, outputs.context = choice.translator, loaded.config.data().context
+        outputs.nbest = loaded.config.search.options.get("nbest", 1) > 1
         if options.resume:
             outputs.continue_earlier()
         # A bar would be drawn between the translations, or between what a person types.
@@ -100,7 +103,7 @@ def translate(tree: dict[str, Any], command: list[str]) -> None:
         advance = None if quiet else stack.enter_context(progress_bar("translating", None))
         stack.enter_context(_stopping(outputs))
         lines = given.with_context(outputs.context)
-        for block, plain in _searched(translator, lines, given.following, outputs.done, advance, told):
+        for block, plain in _searched(translator, lines, given.following, outputs.done, advance, choice.told):
             outputs.write(translator, block, plain)
         outputs.begin()  # also where there was nothing to write
 
@@ -117,8 +120,7 @@ def _typed(tree: dict[str, Any], *keys: str) -> dict[str, Any]:
     return {key: tree[key] for key in keys if tree.get(key)}
 
 
-def _load(options: TranslateOptions, tree: dict[str, Any], outputs: Outputs) -> tuple[Translator, str | None]:
-    """The translator, and what is to be told of its engine. Says in outputs what the run decides of them."""
+def _load(options: TranslateOptions, tree: dict[str, Any]) -> tuple[LoadedRun, Choice]:
     from seq2seq.cli.tags import check_tag
     from seq2seq.export.choice import choose, torch_precision, use_threads
     from seq2seq.pipeline import load_run
@@ -132,16 +134,13 @@ def _load(options: TranslateOptions, tree: dict[str, Any], outputs: Outputs) -> 
         device=options.device,
         precision=torch_precision(options.precision),
     )
-    corpus = loaded.config.data()
     if options.tag is not None:
-        check_tag(options.tag, corpus)
+        check_tag(options.tag, loaded.config.data())
     choice = choose(loaded, options.max_tokens, backend=options.backend, precision=options.precision, tag=options.tag)
     if options.attention is not None and not attends(choice.translator):
         told = "decoder does not attend to the source" if choice.translator.source_tokenizer else "model has no source"
         raise ConfigError(Problem("attention", f"the run's {told}: nothing to write"))
-    outputs.nbest = loaded.config.search.options.get("nbest", 1) > 1
-    outputs.context = corpus.context
-    return choice.translator, choice.told
+    return loaded, choice
 
 
 def _searched(
@@ -209,14 +208,13 @@ class Outputs:
     nbest: whether several translations of a line are written. context: what only the model writes with each.
     """
 
-    nbest: bool = False
-    context: Context | None = None
-
     def __init__(self, options: TranslateOptions, given: Input, stack: ExitStack) -> None:
         from seq2seq.cli.lines_out import OutputFile, open_new
 
         others = [("input", status) for status in given.files]
         self.done = 0
+        self.nbest = False
+        self.context: Context | None = None
         self.json = options.attention is not None and Path(options.attention).suffix in JSON_LINES
         self.resumable = options.output is not None
         opened: dict[str, OutputFile] = {}

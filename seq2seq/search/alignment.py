@@ -105,15 +105,10 @@ def attention_maps(
     if weights is None:
         return None
     in_order = iter(weights)
+    read = [tagged(translator.tag, line) for line in lines]
     return [
-        _map(
-            tokenizers[0],
-            tokenizers[1],
-            tagged(translator.tag, line),
-            translation,
-            list(islice(in_order, len(translation.parts))),
-        )
-        for line, translation in zip(lines, translations, strict=True)
+        _map(tokenizers[0], tokenizers[1], line, translation, list(islice(in_order, len(translation.parts))))
+        for line, translation in zip(read, translations, strict=True)
     ]
 
 
