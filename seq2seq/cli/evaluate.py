@@ -53,9 +53,7 @@ class EvaluateOptions:
         if self.source is not None and self.target is None:
             raise ValueError("source=FILE needs target=FILE, what its lines are compared with")
         if self.tag is not None and self.source is None:
-            raise ValueError(
-                "tag has no effect on a split, whose sources have theirs; it needs source=FILE target=FILE"
-            )
+            raise ValueError("the sources of a split have their tags already: tag=TAG needs source=FILE")
 
     @property
     def files(self) -> list[str]:
