@@ -63,10 +63,8 @@ def test_cut_anywhere(start: Callable[..., Any], kind: str, shares: tuple[float,
         assert whole["copy.txt"] == Path("in.txt").read_bytes()
 
 
-@pytest.mark.parametrize("backend", ["torch", "auto"])
-def test_killed_in_the_middle(
-    start: Callable[..., Any], transformer: Path, backend: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.parametrize("more", [["backend=torch"], ["backend=auto"], ["copy=copy.txt"]])
+def test_killed_in_the_middle(start: Callable[..., Any], transformer: Path, more: list[str]) -> None:
     """A process of its own, which writes a part of its second block and is gone."""
     program = (
         "import os, signal, sys\n"
@@ -80,7 +78,7 @@ def test_killed_in_the_middle(
         "lines_out.OutputFile.write = half\n"
         "translate.main()\n"
     )
-    given = [f"run={transformer}", "input=in.txt", "output=out.txt", f"backend={backend}"]
+    given = [f"run={transformer}", "input=in.txt", "output=out.txt", *more]
     done = subprocess.run([sys.executable, "-c", program, *given], capture_output=True, check=False)
     assert done.returncode == -signal.SIGKILL, done.stderr
     assert 3 <= Path("out.txt").read_bytes().count(b"\n") < len(LINES)
