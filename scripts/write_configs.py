@@ -9,7 +9,7 @@ import inspect
 import json
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import yaml
@@ -89,7 +89,7 @@ def yaml_value(value: Any) -> str:
         return value
     if isinstance(value, float):
         return re.sub(r"^(\d+)e", r"\1.0e", repr(value))
-    return json.dumps(value)
+    return json.dumps(dict(value) if isinstance(value, Mapping) else value)
 
 
 def wrap(text: str) -> Iterator[str]:

@@ -64,8 +64,11 @@ def to_plain(bound: Any) -> Any:
         return {f.name: to_plain(getattr(bound, f.name)) for f in fields(bound)}
     if isinstance(bound, list | tuple):
         return [to_plain(value) for value in bound]
-    if isinstance(bound, Mapping):  # where the key of a component is its name
-        return {key: to_plain(value.options if isinstance(value, Factory) else value) for key, value in bound.items()}
+    if isinstance(bound, Mapping):  # the key of a component may be its name
+        return {
+            key: to_plain(value.options if isinstance(value, Factory) and value.name == key else value)
+            for key, value in bound.items()
+        }
     return bound
 
 
@@ -152,7 +155,9 @@ class _Binder:
         return None if bound is None else Factory(component, name, bound, path)
 
     def named(self, annotation: Any, value: Any, path: str) -> Any:
-        """Components by their names, each a group of options, or null for none."""
+        """Components by names, each a group of options, or null for none. Where `name` is not among the options, a
+        component is called as what it stands under.
+        """
         if not isinstance(value, Mapping):
             self.problems.append(Problem(path, f"should be a group of keys, but is {value!r}"))
             return None
@@ -161,7 +166,8 @@ class _Binder:
         found = {}
         for name, node in value.items():
             if isinstance(node, Mapping):
-                found[name] = self.component(family, {"name": name, **node}, _join(path, str(name)), is_named=True)
+                named = "name" not in node
+                found[name] = self.component(family, {"name": name, **node}, _join(path, str(name)), is_named=named)
             elif node is None:
                 found[name] = None
             else:

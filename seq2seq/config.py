@@ -8,13 +8,13 @@ from typing import Any, ClassVar
 
 from torch.optim import Optimizer
 
-from seq2seq.binding import bind, to_plain
-from seq2seq.data.corpus import Corpus
+from seq2seq.binding import bind, options_of, to_plain
+from seq2seq.data.corpus import Corpus, corpora
 from seq2seq.data.filters import Filter
 from seq2seq.errors import CheckpointError, ConfigError, Problem
 from seq2seq.models.base import Model
 from seq2seq.plugins import installed_plugins, load_components
-from seq2seq.registry import Factory
+from seq2seq.registry import Factory, NonNegativeInt
 from seq2seq.search.base import Search
 from seq2seq.text.tokenizer import Tokenizer
 from seq2seq.training.loss import Loss
@@ -27,10 +27,10 @@ from seq2seq.training.schedules import Schedule
 class RunConfig:
     """All that decides what a run does; the place of its directory is not part of it.
 
-    elsewhere: what the user sets in another place, filters in data.filters.
+    elsewhere: what the user sets in another place, filters in data.filters, and so on.
     """
 
-    elsewhere: ClassVar[tuple[str, ...]] = ("filters",)
+    elsewhere: ClassVar[tuple[str, ...]] = ("filters", "streaming", "workers")
 
     model: Factory[Model]
     data: Factory[Corpus]
@@ -43,6 +43,8 @@ class RunConfig:
     plugins: list[str] = field(default_factory=list)
     cache: str | None = None
     filters: Mapping[str, Factory[Filter] | None] = field(default_factory=dict)
+    streaming: bool = False
+    workers: NonNegativeInt | None = None
 
     @property
     def has_source(self) -> bool:
@@ -58,14 +60,25 @@ def bind_run(tree: Mapping[str, Any]) -> RunConfig:
     plugins = _plugins(tree)
     load_components(plugins)
     changed = {key: value for key, value in tree.items() if key not in OF_THE_COMMAND} | {"plugins": plugins}
-    if isinstance(data := tree.get("data"), Mapping):  # its filters are no options of the corpus
-        changed["data"] = {key: value for key, value in data.items() if key != "filters"}
-        changed["filters"] = data.get("filters") or {}
+    if isinstance(data := tree.get("data"), Mapping):  # what is no option of the corpus, or not of it alone
+        changed |= {key: data[key] for key in RunConfig.elsewhere if data.get(key) is not None}
+        changed["data"] = {key: value for key, value in data.items() if key not in _not_of(data.get("name"))}
     try:
         return bind(RunConfig, changed)
     except ConfigError as error:
-        told = (replace(p, path=f"data.{p.path}") if p.path.startswith("filters") else p for p in error.problems)
-        raise ConfigError(*told) from None
+        told = [_in_data(problem) for problem in error.problems]
+        raise ConfigError(*dict.fromkeys(told)) from None
+
+
+def _not_of(corpus: Any) -> set[str]:
+    """The keys of `data` that are no options of the corpus: some read as streams themselves."""
+    component = corpora.components.get(str(corpus))
+    return set(RunConfig.elsewhere) - (options_of(component).keys() if component is not None else set())
+
+
+def _in_data(problem: Problem) -> Problem:
+    elsewhere = problem.path.split(".")[0].split("[")[0] in RunConfig.elsewhere
+    return replace(problem, path=f"data.{problem.path}") if elsewhere else problem
 
 
 def _plugins(tree: Mapping[str, Any]) -> list[str]:
@@ -76,7 +89,7 @@ def _plugins(tree: Mapping[str, Any]) -> list[str]:
 def stored_form(config: RunConfig) -> dict[str, Any]:
     """The bound tree, every default filled in."""
     tree = dict(to_plain(config))
-    tree["data"]["filters"] = tree.pop("filters")
+    tree["data"] |= {key: tree.pop(key) for key in RunConfig.elsewhere}
     return tree
 
 

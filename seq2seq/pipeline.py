@@ -17,12 +17,12 @@ import torch
 
 from seq2seq.config import RunConfig, read_run, stored_form
 from seq2seq.data.batch import batch_as_text
-from seq2seq.data.corpus import ListSource, Source, Split, open_splits
+from seq2seq.data.corpus import Example, ListSource, Source, Split, open_splits
 from seq2seq.data.encoded import EncodedCorpus
 from seq2seq.data.loader import Loader
 from seq2seq.errors import CheckpointError, ConfigError, DataError, Problem, UserError
 from seq2seq.models.base import Model
-from seq2seq.preparation import encode, report_data, run_tokenizers, training_data
+from seq2seq.preparation import TrainingData, encode, report_data, run_tokenizers, training_data
 from seq2seq.search.base import Search
 from seq2seq.search.beam import Beam
 from seq2seq.search.translator import Translator
@@ -37,7 +37,7 @@ from seq2seq.training.checkpoint import (
 )
 from seq2seq.training.compiled import CompiledLayers, compile_layers
 from seq2seq.training.console import IN_FILE_ONLY, ConsoleReporter, setup_logging
-from seq2seq.training.evaluator import Validator
+from seq2seq.training.evaluator import ValidationPart, Validator
 from seq2seq.training.fitting import Parts, find_max_tokens, longest_batch, stored_or_found_max_tokens
 from seq2seq.training.generators import seed_generators
 from seq2seq.training.options import TrainerOptions
@@ -126,6 +126,9 @@ def train(
         raise ConfigError(Problem("data.train", "is missing; it has to be given"))
     if config.trainer.num_threads is not None:
         torch.set_num_threads(config.trainer.num_threads)
+    sources = dict.fromkeys(corpus.parts, splits["train"])
+    if len(sources) > 1:
+        sources = {name: opened for name in corpus.parts if (opened := corpus.split_of(name, "train")) is not None}
     with run.locked() if parallel.first else nullcontext():
         if parallel.first:
             run.open_for_training(stored_form(config), free=["data.test"] if corpus.test_is_apart else [])
@@ -133,7 +136,7 @@ def train(
             run.record_start(command)
         try:
             with contact():
-                _prepare_and_train(config, run, splits["train"], splits, parallel, only_check)
+                _prepare_and_train(config, run, splits, sources, parallel, only_check)
         except Exception as error:  # the command tells it on the screen
             log.error("%s", error, exc_info=not isinstance(error, UserError), extra=IN_FILE_ONLY)
             raise
@@ -150,25 +153,27 @@ def train(
 def _prepare_and_train(
     config: RunConfig,
     run: RunDir,
-    train_source: Source,
     splits: Mapping[Split, Source | None],
+    sources: Mapping[str, Source],
     parallel: Parallel,
     only_check: bool,
 ) -> None:
+    """sources: the training data of each part."""
     validation = splits["validation"]
     held_out = [part for part in (validation, splits["test"]) if part is not None]
-    tokenizers = run_tokenizers(config, run, train_source, parallel)
-    encoded = training_data(config, run, train_source, held_out, tokenizers)
+    assert splits["train"] is not None
+    tokenizers = run_tokenizers(config, run, splits["train"], parallel)
+    data = training_data(config, run, sources, held_out, tokenizers)
     if parallel.first:
-        report_data(run, encoded, train_source, tokenizers, in_full=only_check)
+        report_data(run, data, sources, tokenizers, in_full=only_check)
     if only_check:
         return
     if config.trainer.max_tokens == "auto":
-        config = _with_max_tokens(config, run, tokenizers, encoded, parallel)
+        config = _with_max_tokens(config, run, tokenizers, data, parallel)
     with ExitStack() as stack:
-        trainer = make_trainer(config, run.checkpoints, tokenizers, encoded, validation, parallel)
+        trainer = make_trainer(config, run.checkpoints, tokenizers, data, validation, parallel)
         _check_same_data(trainer)
-        _announce(config, encoded, trainer)
+        _announce(config, data, trainer)
         _resume(trainer)
         if trainer.done:
             log.info("already done: %s is reached; a larger one continues this run", trainer.reached_limit)
@@ -176,7 +181,7 @@ def _prepare_and_train(
             if parallel.first:
                 _report_to_files_and_screen(config, run, trainer, stack)
             if trainer.compiled is not None:  # half of the budget: the longest on both sides would be the largest batch
-                trainer.compile(longest_batch(encoded, max_tokens=config.trainer.token_budget // 2))
+                trainer.compile(longest_batch(data.longest, max_tokens=config.trainer.token_budget // 2))
             trainer.train()
             _finish(config, trainer)
     best = trainer.checkpoints.best(1)
@@ -188,7 +193,7 @@ def _prepare_and_train(
 
 
 def _with_max_tokens(
-    config: RunConfig, run: RunDir, tokenizers: TokenizerPair, encoded: EncodedCorpus, parallel: Parallel
+    config: RunConfig, run: RunDir, tokenizers: TokenizerPair, data: TrainingData, parallel: Parallel
 ) -> RunConfig:
     """A number in the place of trainer.max_tokens=auto."""
     options = config.trainer
@@ -201,7 +206,10 @@ def _with_max_tokens(
             recompute_layers(model)
         return model.to(device), config.loss(), config.optimizer(model.named_parameters())
 
-    find = partial(find_max_tokens, make_parts, encoded, options, device, precision, parallel)
+    num_examples = sum(map(len, data.encoded.values())) or None
+    find = partial(
+        find_max_tokens, make_parts, data.longest, options, device, precision, parallel, num_examples=num_examples
+    )
     found = stored_or_found_max_tokens(run, find, parallel)
     return replace(config, trainer=replace(options, max_tokens=found))
 
@@ -231,7 +239,7 @@ def make_trainer(
     config: RunConfig,
     checkpoints: Path,
     tokenizers: TokenizerPair,
-    encoded: EncodedCorpus,
+    data: TrainingData,
     validation: Source | None,
     parallel: Parallel = ALONE,
 ) -> Trainer:
@@ -240,7 +248,7 @@ def make_trainer(
     device = resolve_device(options.device)
     precision = partial(autocast, device, resolve_precision(options.precision, device))
     loader = Loader(
-        encoded,
+        data.pools,
         max_tokens=options.token_budget,
         seed=options.seed,
         rank=parallel.rank,
@@ -267,7 +275,7 @@ def make_trainer(
         options=options,
         device=device,
         autocast=precision,
-        describe=partial(batch_as_text, tokenizers),
+        describe=partial(batch_as_text, tokenizers, config.data().place_of),
         strategy=strategy,
         compiled=compiled,
     )
@@ -276,7 +284,7 @@ def make_trainer(
 def _total_steps(options: TrainerOptions, loader: Loader) -> int | None:
     """The first of the limits that are known beforehand."""
     limits = [options.max_steps]
-    if options.max_epochs is not None:
+    if options.max_epochs is not None and loader.batches_per_epoch is not None:
         limits.append(math.ceil(options.max_epochs * loader.batches_per_epoch / options.accumulate))
     return min((limit for limit in limits if limit is not None), default=None)
 
@@ -317,20 +325,24 @@ def _finish(config: RunConfig, trainer: Trainer) -> None:
         reporter.finish(hyperparameters, {f"best/{name}": value for name, value in metrics.items()})
 
 
-def _announce(config: RunConfig, encoded: EncodedCorpus, trainer: Trainer) -> None:
+def _announce(config: RunConfig, data: TrainingData, trainer: Trainer) -> None:
     options, parallel = config.trainer, trainer.parallel
     number = sum(parameter.numel() for parameter in trainer.model.parameters())
     used = resolve_precision(options.precision, trainer.device)
-    left_out = {
-        "an empty side": encoded.counts.empty,
-        f"more than trainer.max_length={options.max_length} tokens": encoded.counts.long,
-    }
-    told = "; ".join(f"{count:,} with {why} left out" for why, count in left_out.items() if count)
-    in_epoch = f"{trainer.loader.batches_per_epoch:,}"
-    unit = "lines of text" if encoded.sources is None else "training pairs"
-    log.info("data: %s %s%s", f"{len(encoded):,}", unit, f" ({told})" if told else "")
+    if not data.encoded:
+        log.info("data: read and encoded while training")
+    for name, encoded in data.encoded.items():
+        left_out = {
+            "an empty side": encoded.counts.empty,
+            f"more than trainer.max_length={options.max_length} tokens": encoded.counts.long,
+        }
+        told = "; ".join(f"{count:,} with {why} left out" for why, count in left_out.items() if count)
+        unit = "lines of text" if encoded.sources is None else "training pairs"
+        log.info("%s: %s %s%s", name or "data", f"{len(encoded):,}", unit, f" ({told})" if told else "")
     log.info("model: %s, %s parameters, %s on %s", config.model.name, f"{number:,}", used, trainer.device)
-    log.info("batches: %s in an epoch, of at most %s tokens", in_epoch, f"{options.token_budget:,}")
+    in_epoch = trainer.loader.batches_per_epoch
+    told = "" if in_epoch is None else f"{in_epoch:,} in an epoch, "
+    log.info("batches: %sof at most %s tokens", told, f"{options.token_budget:,}")
     if not parallel.alone:
         log.info("%d ranks (%s): an update takes a batch of each", parallel.world_size, options.strategy)
     elif options.strategy != "ddp":
@@ -351,18 +363,22 @@ def _validator(
 ) -> Validator | None:
     if source is None:
         return None
-    options = config.trainer
-    examples = list(islice(source.read(), options.validation_examples))
-    corpus = encode(ListSource(examples), tokenizers, "encoding the validation data", None)
+    options, corpus = config.trainer, config.data()
+    by_part: dict[str, list[Example]] = {}
+    for example in islice(source.read(), options.validation_examples):
+        by_part.setdefault(corpus.place_of(example.number)[0], []).append(example)
+    parts = {}
+    for name, examples in sorted(by_part.items(), key=lambda item: [*corpus.parts].index(item[0])):
+        title = f"encoding the validation data{f' {name}' if name else ''}"
+        encoded = encode(ListSource(examples), tokenizers, title, None)
+        if tokenizers.source is None:
+            examples = [replace(e, source=_prompt(e.target)) for e in examples[: options.samples]]
+        parts[name] = ValidationPart(encoded, examples, corpus.parts[name].target)
     search = Beam(beam_size=options.validation_beam_size)
-    if tokenizers.source is None:
-        examples = [replace(e, source=_prompt(e.target)) for e in examples[: options.samples]]
     return Validator(
         model=model,
-        corpus=corpus,
-        examples=examples,
+        parts=parts,
         translator=_translator(options, model, tokenizers, search, options.token_budget, device, precision),
-        target_language=config.data().target,
         max_tokens=options.token_budget,
         device=device,
         autocast=precision,

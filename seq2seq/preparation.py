@@ -6,17 +6,23 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 
 from seq2seq.binding import to_plain
 from seq2seq.config import RunConfig
-from seq2seq.data.corpus import Source
+from seq2seq.data.corpus import Corpus, Example, Source, corpora
 from seq2seq.data.encoded import EncodedCorpus, Encoder, encode_source
 from seq2seq.data.filters import Sieve, Surroundings
+from seq2seq.data.pools import Part, Pools, PreparedPools
 from seq2seq.data.prepared import content_of, key_of, locked, prepare
 from seq2seq.data.report import data_report, told
-from seq2seq.errors import CheckpointError, UserError
+from seq2seq.data.streams import Stream, StreamedPools
+from seq2seq.data.variation import make_variation
+from seq2seq.errors import CheckpointError, ConfigError, Problem, UserError
 from seq2seq.text.pair import TokenizerPair, load_pair, train_pair
 from seq2seq.training.checkpoint import write_replaced
 from seq2seq.training.console import progress_bar
@@ -24,6 +30,8 @@ from seq2seq.training.parallel import Parallel
 from seq2seq.training.run_dir import RunDir
 
 log = logging.getLogger(__name__)
+
+STREAM_SAMPLE = 500_000  # examples of a stream that the tokenizer is trained on at most
 
 
 def run_tokenizers(config: RunConfig, run: RunDir, source: Source, parallel: Parallel) -> TokenizerPair:
@@ -43,7 +51,7 @@ def _known_or_trained_tokenizers(config: RunConfig, source: Source) -> Tokenizer
     identity = source.identity()
     if identity is None:
         return _train_tokenizers(config, source)
-    made_by = [identity, to_plain(config.tokenizer), config.has_source, config.data().symbols]
+    made_by = [identity, to_plain(config.tokenizer), config.has_source, config.data().symbols, config.streaming]
     folder = _cache(config) / "tokenizers" / key_of(*made_by)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -68,50 +76,129 @@ def _unwritable_cache(folder: Path, error: OSError) -> UserError:
 def _train_tokenizers(config: RunConfig, source: Source) -> TokenizerPair:
     log.info("training the tokenizer (%s)", config.tokenizer.name)
 
+    def examples() -> Iterator[Example]:
+        return islice(source.read(), STREAM_SAMPLE if config.streaming else None)
+
     def sources() -> Iterator[str]:
-        return (example.source for example in source.read())
+        return (example.source for example in examples())
 
     def targets() -> Iterator[str]:
-        return (example.target for example in source.read())
+        return (example.target for example in examples())
 
     return train_pair(config.tokenizer, sources if config.has_source else None, targets, config.data().symbols)
 
 
-def report_data(run: RunDir, encoded: EncodedCorpus, source: Source, tokenizers: TokenizerPair, in_full: bool) -> None:
-    """data_report.json, made once; on the screen all of it or how much there is to look at."""
-    if in_full or not run.data_report.exists():
-        report = data_report(encoded, source, tokenizers)
-        write_replaced(run.data_report, json.dumps(report, indent=1, ensure_ascii=False) + "\n")
-        if in_full:
-            for line in told(report):
-                log.info("%s", line)
-    faults = [f"{found.count:,} {name}" for name, found in encoded.findings.items() if found.count]
-    if faults:
-        log.info("found in the training data: %s; see %s", ", ".join(faults), run.data_report)
+@dataclass(frozen=True)
+class TrainingData:
+    """encoded: each part by its name; empty where it is read as a stream.
+
+    longest: tokens of the longest source and target, None for the source of text alone.
+    """
+
+    pools: Pools
+    encoded: Mapping[str, EncodedCorpus]
+    longest: tuple[int | None, int]
 
 
 def training_data(
-    config: RunConfig, run: RunDir, source: Source, held_out: Sequence[Source], tokenizers: TokenizerPair
-) -> EncodedCorpus:
-    """Prepared in the cache, where other runs find it too; in memory where nobody can tell whether the data changes."""
-    title, max_length = "encoding the training data", config.trainer.max_length
-    sieve = Sieve({name: factory() for name, factory in config.filters.items() if factory is not None})
-    corpus = config.data()
-    surroundings = Surroundings(corpus.source, corpus.target, lambda: (e for part in held_out for e in part.read()))
-    for one in sieve.filters.values():
+    config: RunConfig, run: RunDir, sources: Mapping[str, Source], held_out: Sequence[Source], tokenizers: TokenizerPair
+) -> TrainingData:
+    """sources: the training data of each part of the corpus, by its name.
+
+    Raises ConfigError where streams would need to know their sizes.
+    """
+    corpus, max_length = config.data(), config.trainer.max_length
+    limit = max_length if config.has_source else None
+    encoders = {name: _encoder(config, corpus.parts[name], held_out, tokenizers) for name in sources}
+    variations = [make_variation(tokenizers, corpus.parts[name].noise) for name in sources]
+    if config.streaming:
+        try:
+            shares = corpus.shares(None)
+        except ValueError as error:
+            raise ConfigError(Problem(corpora.group, str(error))) from error
+        streams = [Stream(sources[name], encoders[name], vary) for name, vary in zip(sources, variations, strict=True)]
+        return TrainingData(StreamedPools(streams, shares, config.workers), {}, (limit, max_length))
+    encoded = {name: _prepared(config, run, name, source, held_out, encoders[name]) for name, source in sources.items()}
+    parts = [Part(part, vary) for part, vary in zip(encoded.values(), variations, strict=True)]
+    pools = PreparedPools(parts, corpus.shares([len(part) for part in encoded.values()]))
+    longest = [part.longest() for part in encoded.values()]
+    of_source, of_target = (max(of_side) for of_side in zip(*longest, strict=True))
+    if any(corpus.parts[name].noise is not None for name in sources):
+        of_source = max(of_source, of_target)
+    return TrainingData(pools, encoded, (of_source if config.has_source else None, of_target))
+
+
+def _encoder(config: RunConfig, part: Corpus, held_out: Sequence[Source], tokenizers: TokenizerPair) -> Encoder:
+    alone = part.noise is not None or part.source is None
+
+    def seen() -> Iterator[Example]:
+        examples = (example for source in held_out for example in source.read())
+        return (replace(example, source="") for example in examples) if alone else examples
+
+    chosen = {name: factory() for name, factory in config.filters.items() if factory is not None}
+    sieve = Sieve(chosen, tags=part.tags)
+    surroundings = Surroundings(None if alone else part.source, part.target, lambda: map(sieve.untagged, seen()))
+    for one in chosen.values():
         one.learn(surroundings)
+    return Encoder(None if alone else tokenizers.source, tokenizers.target, config.trainer.max_length, sieve)
+
+
+def _prepared(
+    config: RunConfig, run: RunDir, name: str, source: Source, held_out: Sequence[Source], encoder: Encoder
+) -> EncodedCorpus:
+    """In the cache, where other runs find it too; in memory where nobody can tell whether the data changes."""
+    title = f"encoding {name or 'the training data'}"
+    corpus = config.data().parts[name]
     identities = [part.identity() for part in (source, *held_out)]
     if None in identities:
-        return encode(source, tokenizers, title, max_length, sieve)
+        with progress_bar(title, None) as advance:
+            return encode_source(
+                source,
+                encoder.source_tokenizer,
+                encoder.target_tokenizer,
+                max_length=encoder.max_length,
+                progress=advance,
+                sieve=encoder.sieve,
+            )
     languages = [corpus.source, corpus.target]
-    made_by = [identities, languages, to_plain(config.filters), content_of(run.tokenizer), max_length]
+    made_by = [identities, languages, to_plain(config.filters), content_of(run.tokenizer), encoder.max_length]
     folder = _cache(config) / "prepared" / key_of(*made_by)
-    encoder = Encoder(tokenizers.source, tokenizers.target, max_length, sieve)
     try:
         with progress_bar(title, None) as advance:
-            return prepare(source, encoder, folder, progress=advance)
+            return prepare(source, encoder, folder, workers=config.workers, progress=advance)
     except OSError as error:
         raise _unwritable_cache(folder, error) from error
+
+
+def report_data(
+    run: RunDir, data: TrainingData, sources: Mapping[str, Source], tokenizers: TokenizerPair, in_full: bool
+) -> None:
+    """data_report.json, made once; on the screen all of it or how much there is to look at. Of streams it is about what
+    is read first.
+    """
+    if not in_full and not data.encoded and run.data_report.exists():
+        return
+    encoded = data.encoded or _first_read(data.pools, sources)
+    if in_full or not run.data_report.exists():
+        reports = {name: data_report(part, sources[name], tokenizers) for name, part in encoded.items()}
+        whole = {"parts": reports} if len(reports) > 1 else next(iter(reports.values()))
+        write_replaced(run.data_report, json.dumps(whole, indent=1, ensure_ascii=False) + "\n")
+        for name, report in reports.items() if in_full else ():
+            if name:
+                log.info("%s", name)
+            for line in told(report):
+                log.info("%s", line)
+    for name, part in encoded.items():
+        faults = [f"{found.count:,} {fault}" for fault, found in part.findings.items() if found.count]
+        if faults:
+            where = f" {name}" if name else ""
+            log.info("found in the training data%s: %s; see %s", where, ", ".join(faults), run.data_report)
+
+
+def _first_read(pools: Pools, sources: Mapping[str, Source]) -> dict[str, EncodedCorpus]:
+    with closing(pools.read(0, 0)) as found:
+        pool = next(found, None)
+    return {} if pool is None else {name: part.corpus for name, part in zip(sources, pool.parts, strict=True)}
 
 
 def _cache(config: RunConfig) -> Path:
@@ -120,10 +207,6 @@ def _cache(config: RunConfig) -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "seq2seq"
 
 
-def encode(
-    source: Source, tokenizers: TokenizerPair, title: str, max_length: int | None, sieve: Sieve | None = None
-) -> EncodedCorpus:
+def encode(source: Source, tokenizers: TokenizerPair, title: str, max_length: int | None) -> EncodedCorpus:
     with progress_bar(title, None) as advance:
-        return encode_source(
-            source, tokenizers.source, tokenizers.target, max_length=max_length, progress=advance, sieve=sieve
-        )
+        return encode_source(source, tokenizers.source, tokenizers.target, max_length=max_length, progress=advance)

@@ -19,6 +19,7 @@ MAX_NAME = 120  # characters; file names have a limit
 NOTATION = re.compile(r"[\[\]{}()'\"\\]")  # lists, mappings, functions, quotes, escapes: meant as what they are
 FOREIGN = re.compile(r"[^\w/+.$%*@?|:,\s-]", re.ASCII)  # what has no meaning outside quotes
 COMPLAINTS = {  # of Hydra, and what we say; the first group of the pattern is the key
+    r"Could not override '(\w[\w/]*@[^']+)'": "is not chosen yet: +{name}=... chooses it",
     r"Could not override '([^'.@]+)['@]": "no such group; {hint}",
     r"Could not override '([^'@]+)": "unknown key",
     r"Could not delete '([^']+)'": "is not there, so it cannot be taken away",

@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import os
-import queue
 import stat
 import sys
-import threading
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, suppress
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
+from seq2seq.data.ahead import Ahead
 from seq2seq.data.corpus import Context, Corpus, Split
 from seq2seq.data.lines import read_lines, read_stream
 from seq2seq.errors import ConfigError, DataError, Problem
 
 T = TypeVar("T")
-
-PATIENCE = 0.1  # seconds without a new line after which the lines so far are translated
 
 
 class Line(NamedTuple):
@@ -109,72 +106,7 @@ def chunks(lines: Iterator[T], size: int) -> Iterator[list[T]]:
 
 def chunks_as_they_come(lines: Iterator[T], size: int) -> Iterator[list[T]]:
     """At most `size` lines together: what has come when nothing more comes for a moment."""
-    with closing(_Ahead(lines, 4 * size)) as arrived:
+    with closing(Ahead(lines, 4 * size)) as arrived:
         while (chunk := arrived.take(size)) is not None:
             if chunk:
                 yield chunk
-
-
-def ahead(items: Iterator[T], room: int) -> Iterator[T]:
-    """The items, of which a thread makes up to `room` before they are asked for.
-
-    A fault that ends them is raised after those before it.
-    """
-    with closing(_Ahead(items, room)) as made:
-        while (some := made.take(1)) is not None:
-            yield from some
-
-
-class _Ahead:
-    """What a thread takes from an iterator, until it ends, in a fault perhaps, or is closed."""
-
-    def __init__(self, items: Iterator[Any], room: int) -> None:
-        self._made: queue.Queue[object] = queue.Queue(maxsize=room)
-        self._closed = threading.Event()
-        self._end: _End | None = None
-        threading.Thread(target=self._make, args=(items,), daemon=True).start()
-
-    def _make(self, items: Iterator[Any]) -> None:
-        try:
-            for item in items:
-                self._put(item)
-                if self._closed.is_set():
-                    return
-        except BaseException as error:  # told by the thread that takes, after the items before it
-            self._put(_End(error))
-        else:
-            self._put(_End(None))
-
-    def _put(self, item: object) -> None:
-        while not self._closed.is_set():
-            with suppress(queue.Full):
-                self._made.put(item, timeout=PATIENCE)
-                break
-
-    def take(self, count: int) -> list[Any] | None:
-        """Waits for one item, and for each of the others a moment only; None at the end."""
-        taken: list[Any] = []
-        while self._end is None and len(taken) < count:
-            try:
-                item = self._made.get(timeout=PATIENCE if taken else None)
-            except queue.Empty:
-                return taken
-            if isinstance(item, _End):
-                self._end = item
-            else:
-                taken.append(item)
-        if taken or self._end is None:
-            return taken
-        if self._end.error is not None:
-            raise self._end.error
-        return None
-
-    def close(self) -> None:
-        self._closed.set()
-
-
-class _End:
-    """error: None where there was nothing wrong."""
-
-    def __init__(self, error: BaseException | None) -> None:
-        self.error = error

@@ -157,7 +157,8 @@ def _searched(
     A file is divided alike whatever is done, and so translated to the same bits. Its lines are read and encoded in a
     thread while others are searched.
     """
-    from seq2seq.cli.lines_in import ahead, chunks, chunks_as_they_come
+    from seq2seq.cli.lines_in import chunks, chunks_as_they_come
+    from seq2seq.data.ahead import ahead
     from seq2seq.search.translator import BLOCK
 
     start = done if following else done // BLOCK * BLOCK

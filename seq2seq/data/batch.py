@@ -5,7 +5,7 @@ B examples, S source length, T target length.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 
 import numpy as np
@@ -97,12 +97,13 @@ def _pad(rows: Sequence[Sequence[int] | np.ndarray], extra: int = 0) -> tuple[np
     return tokens, places < lengths + extra
 
 
-def batch_as_text(tokenizers: TokenizerPair, batch: Batch) -> str:
-    """Its first examples, for a message."""
+def batch_as_text(tokenizers: TokenizerPair, place_of: Callable[[int], tuple[str, int]], batch: Batch) -> str:
+    """Its first examples, for a message. place_of: the part of an example, and its number in there."""
     lines = [f"a batch of {len(batch.numbers)} examples; the first of them:"]
     for row, number in enumerate(batch.numbers[:3]):
         sides = [tokenizers.target.decode(batch.target[row].tolist())]
         if tokenizers.source is not None:
             sides.insert(0, tokenizers.source.decode(batch.source[row].tolist()))
-        lines.append(f"  line {number + 1}: {' ||| '.join(sides)}")
+        part, in_part = place_of(number)
+        lines.append(f"  {part and f'{part}, '}line {in_part + 1}: {' ||| '.join(sides)}")
     return "\n".join(lines)

@@ -1,7 +1,9 @@
 """Where examples come from: a corpus has splits, a split is a restartable source of examples."""
 
+from __future__ import annotations
+
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Literal, get_args
@@ -107,6 +109,26 @@ class Corpus(ABC):
     @abstractmethod
     def split(self, name: Split) -> Source | None:
         """None where the corpus has no such split. Raises DataError, naming the key, where its files are missing."""
+
+    @property
+    def parts(self) -> Mapping[str, Corpus]:
+        """By name the corpora that are prepared and validated each by itself."""
+        return {"": self}
+
+    def split_of(self, part: str, name: Split) -> Source | None:
+        """As `split`, of one of the parts."""
+        return self.split(name)
+
+    def shares(self, sizes: Sequence[int] | None) -> list[float] | None:
+        """Of each part in training; None: by their sizes, of streams all the same.
+
+        sizes: examples of each; None for streams. Raises ValueError where they are needed.
+        """
+        return None
+
+    def place_of(self, number: int) -> tuple[str, int]:
+        """The part of an example of `split`, and its number in there."""
+        return "", number
 
 
 corpora: Family[Corpus] = Family("data", Corpus)

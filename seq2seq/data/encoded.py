@@ -47,6 +47,20 @@ class Rows:
     def lengths(self) -> Ints:
         return np.concatenate([np.diff(offsets).astype(np.int32) for _, offsets in self.parts])
 
+    @property
+    def longest(self) -> int:
+        return max(int(np.diff(offsets).max(initial=0)) for _, offsets in self.parts)
+
+    def lengths_of(self, rows: Longs) -> Ints:
+        """The same of some rows."""
+        lengths = np.empty(len(rows), np.int32)
+        of_part, in_part = np.divmod(rows, self._rows_of_part)
+        for part in np.unique(of_part):
+            chosen = of_part == part
+            offsets = self.parts[part][1]
+            lengths[chosen] = offsets[in_part[chosen] + 1] - offsets[in_part[chosen]]
+        return lengths
+
 
 @dataclass(frozen=True)
 class Counts:
@@ -89,6 +103,25 @@ class EncodedCorpus:
 
     def __len__(self) -> int:
         return len(self.numbers)
+
+    def lengths_of(self, rows: Longs) -> tuple[Ints, Ints]:
+        """Of the sources and of the targets."""
+        targets = self.targets.lengths_of(rows)
+        return np.zeros_like(targets) if self.sources is None else self.sources.lengths_of(rows), targets
+
+    def longest(self) -> tuple[int, int]:
+        """The longest source and the longest target, 0 where there are no sources."""
+        return 0 if self.sources is None else self.sources.longest, self.targets.longest
+
+    def counts_of_lengths(self) -> NDArray[np.int64]:
+        """How many examples there are whose longer side has 0, 1, 2, ... tokens."""
+        counts = np.zeros(max(self.longest()) + 1, np.int64)
+        for part, (_, offsets) in enumerate(self.targets.parts):
+            longer = np.diff(offsets)
+            if self.sources is not None:
+                longer = np.maximum(longer, np.diff(self.sources.parts[part][1]))
+            counts += np.bincount(longer, minlength=len(counts))
+        return counts
 
     @property
     def source_lengths(self) -> Ints:
@@ -136,6 +169,35 @@ class Block:
     counts: Counts
     examples: list[Example]
     values: list[NDArray[Any]] = field(default_factory=list)
+
+    def cut(self, begin: int, end: int) -> Block:
+        """Its examples from begin on, up to end; without texts and counts."""
+
+        def rows(flat: Ints, lengths: Ints) -> tuple[Ints, Ints]:
+            start, stop = int(lengths[:begin].sum()), int(lengths[:end].sum())
+            return flat[start:stop], lengths[begin:end]
+
+        sides = [rows(*side) for side in self.sides]
+        return Block(self.numbers[begin:end], sides, Counts(), [], [found[begin:end] for found in self.values])
+
+    def corpus(self, findings: Mapping[str, Finding] | None = None) -> EncodedCorpus:
+        targets, *sources = (Rows((flat, offsets_of(lengths))) for flat, lengths in self.sides)
+        return EncodedCorpus(
+            sources[0] if sources else None, targets, self.numbers, None, self.counts, findings=findings
+        )
+
+
+def chained(blocks: Sequence[Block]) -> Block:
+    """One block, of the same examples; without texts."""
+
+    def both(parts: Iterable[tuple[Ints, Ints]]) -> tuple[Ints, Ints]:
+        flat, lengths = zip(*parts, strict=True)
+        return np.concatenate(flat), np.concatenate(lengths)
+
+    sides = [both(parts) for parts in zip(*(block.sides for block in blocks), strict=True)]
+    values = [np.concatenate(found) for found in zip(*(block.values for block in blocks), strict=True)]
+    counts = sum((block.counts for block in blocks), Counts())
+    return Block(np.concatenate([block.numbers for block in blocks]), sides, counts, [], values)
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import re
 import unicodedata
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -48,6 +48,9 @@ class Filter(ABC):
     def learn(self, surroundings: Surroundings) -> None:  # noqa: B027 - most have nothing to learn
         """Called once, before any example."""
 
+    def forget(self) -> None:  # noqa: B027 - most remember nothing
+        """Of a stream, called where a place begins from which it may be read on: earlier examples never were."""
+
 
 @dataclass(frozen=True)
 class Surroundings:
@@ -76,10 +79,13 @@ class Sieve:
     """All filters of a run, by name. Counts what each finds, and keeps the numbers of the first examples.
 
     Of large splits those filters that only count see one example of EVERY, after the first ALL.
+
+    tags: what may stand before sources, and no filter sees.
     """
 
-    def __init__(self, filters: Mapping[str, Filter]) -> None:
+    def __init__(self, filters: Mapping[str, Filter], tags: Sequence[str] = ()) -> None:
         self.filters = filters
+        self.tags = tuple(f"{tag} " for tag in tags)
         self.counts = dict.fromkeys(filters, 0)
         self.first: dict[str, list[int]] = {name: [] for name in filters}
 
@@ -89,7 +95,17 @@ class Sieve:
             for name, one in self.filters.items()
         }
 
+    def untagged(self, example: Example) -> Example:
+        tag = next((tag for tag in self.tags if example.source.startswith(tag)), "")
+        return replace(example, source=example.source[len(tag) :]) if tag else example
+
+    def forget(self) -> None:
+        for one in self.filters.values():
+            one.forget()
+
     def examine(self, examples: Sequence[Example]) -> list[NDArray[Any]]:
+        if self.tags:
+            examples = list(map(self.untagged, examples))
         chosen = [i for i, example in enumerate(examples) if example.number < ALL or example.number % EVERY == 0]
         some = examples if len(chosen) == len(examples) else [examples[i] for i in chosen]
 
@@ -137,6 +153,9 @@ class Duplicates(Filter):
         self.action = action
         self.of = of
         self._seen: list[NDArray[np.uint64]] = []  # each sorted
+
+    def forget(self) -> None:
+        self._seen = []
 
     def examine(self, examples: Sequence[Example]) -> NDArray[np.uint64]:
         import xxhash

@@ -26,6 +26,7 @@ from seq2seq.data.encoded import (
     Encoder,
     Ints,
     Rows,
+    chained,
     nothing_left,
     offsets_of,
     sieved,
@@ -168,30 +169,13 @@ def _in_parts(blocks: Iterable[Block]) -> Iterator[Block]:
         waiting.append(block)
         number += len(block.numbers)
         if number >= ROWS:
-            joined = _chained(waiting)
+            joined = chained(waiting)
             for begin in range(0, number - ROWS + 1, ROWS):
-                yield _part(joined, begin, begin + ROWS)
+                yield joined.cut(begin, begin + ROWS)
             done = number // ROWS * ROWS
-            waiting, number = [_part(joined, done, number)], number - done
+            waiting, number = [joined.cut(done, number)], number - done
     if number:
-        yield _chained(waiting)
-
-
-def _chained(blocks: list[Block]) -> Block:
-    def chained(parts: Iterable[tuple[Ints, Ints]]) -> tuple[Ints, Ints]:
-        flat, lengths = zip(*parts, strict=True)
-        return np.concatenate(flat), np.concatenate(lengths)
-
-    sides = [chained(parts) for parts in zip(*(block.sides for block in blocks), strict=True)]
-    return Block(np.concatenate([block.numbers for block in blocks]), sides, Counts(), [])
-
-
-def _part(block: Block, begin: int, end: int) -> Block:
-    def cut(flat: Ints, lengths: Ints) -> tuple[Ints, Ints]:
-        start, stop = int(lengths[:begin].sum()), int(lengths[:end].sum())
-        return flat[start:stop], lengths[begin:end]
-
-    return Block(block.numbers[begin:end], [cut(*side) for side in block.sides], Counts(), [])
+        yield chained(waiting)
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from multiprocessing import get_context, resource_tracker
@@ -25,18 +25,23 @@ MOST_WORKERS = 16
 INTERRUPTS = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
 
 
-def encode_in_parallel(source: Source, encode: Encoder, workers: int | None = None) -> Iterator[Block]:
-    """As encode_blocks; the blocks are others, what is in them is the same. workers: null takes all cores.
+def encode_in_parallel(
+    source: Source, encode: Encoder, workers: int | None = None, start: int = 0
+) -> Generator[Block, None, None]:
+    """As encode_blocks; the blocks are others, what is in them is the same.
 
-    What cannot be sent to other processes, as a plugin's source may be, is encoded in this one.
+    workers: processes beside this one; None: one for each core where there are several.  What cannot be sent to other
+    processes, as a plugin's source may be, is encoded in this one.
     """
-    workers = min(available_cores(), MOST_WORKERS) if workers is None else workers
+    if workers is None:
+        cores = min(available_cores(), MOST_WORKERS)
+        workers = cores if cores > 1 else 0
     num_read = 0
-    for block in encode_blocks(source, encode):
+    for block in encode_blocks(source, encode, start):
         yield block
         num_read += block.counts.read
-        if num_read >= ALONE and workers > 1 and (job := _packed(source, encode)) is not None:
-            yield from _from_workers(job, num_read, workers)
+        if num_read >= ALONE and workers and (job := _packed(source, encode)) is not None:
+            yield from _from_workers(job, start + num_read, workers)
             return
 
 

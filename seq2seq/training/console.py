@@ -171,6 +171,8 @@ class ConsoleReporter(Reporter):
             if scores:
                 best = "  (best)" if values.get(f"{split}/best") else ""
                 log.info("step %s %s: %s%s", f"{step:,}", split, "  ".join(scores), best)
+            for part, of_part in _by_part(values, split).items():
+                log.info("  %s: %s", part, "  ".join(_facts(of_part, f"{split}/", SCORES)))
 
     def samples(self, step: int, rows: Sequence[Sample]) -> None:
         for source, reference, hypothesis in rows:
@@ -262,6 +264,16 @@ class _LogFileHandler(logging.FileHandler):
         """A full disk ends training at the next checkpoint, which tells it; a missing line does not."""
         if not isinstance(sys.exc_info()[1], OSError):
             super().handleError(record)
+
+
+def _by_part(values: Mapping[str, float], split: str) -> dict[str, dict[str, float]]:
+    """The parts of a mixture, each with its own values, named as those of the whole."""
+    found: dict[str, dict[str, float]] = {}
+    for name, value in values.items():
+        of_split, metric, *part = name.split("/", 2)
+        if of_split == split and part:
+            found.setdefault(part[0], {})[f"{split}/{metric}"] = value
+    return found
 
 
 def _facts(values: Mapping[str, float], prefix: str, formats: Mapping[str, str]) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from itertools import islice
@@ -56,21 +56,34 @@ def mean_loss(
 
 
 @dataclass(frozen=True)
+class ValidationPart:
+    """examples: what is translated; of text alone, prompts as sources."""
+
+    corpus: EncodedCorpus
+    examples: Sequence[Example]
+    target_language: str
+
+
+@dataclass(frozen=True)
 class Validator:
     """Loss, BLEU and chrF on the validation split, whenever the trainer asks; of text alone the loss.
 
-    examples: what is translated; of text alone, prompts as sources.
+    parts: what is measured each by itself, by name.  Of several the metrics are the means of theirs, which are told as
+    `bleu/NAME`, too.
     """
 
     model: Model
-    corpus: EncodedCorpus
-    examples: Sequence[Example]
+    parts: Mapping[str, ValidationPart]
     translator: Translator
-    target_language: str
     max_tokens: int
     device: torch.device
     autocast: Callable[[], AbstractContextManager[object]]
     strategy: Strategy = ONE_PROCESS
+
+    @property
+    def examples(self) -> list[Example]:
+        """Of all parts, one part after the other."""
+        return [example for part in self.parts.values() for example in part.examples]
 
     def __call__(self, should_stop: Callable[[], bool]) -> tuple[dict[str, float], list[Translation]]:
         """The metrics by name, and the translations. Called by all ranks, each of which does a share.
@@ -78,36 +91,37 @@ class Validator:
         Raises Interrupted, on all ranks, where should_stop becomes true on one.
         """
         with self.strategy.whole_model():
-            return self._measured(should_stop)
+            losses = [self._loss(part, should_stop) for part in self.parts.values()]
+            best = self._translated(should_stop)
+        measured = []
+        start = 0
+        for part, loss in zip(self.parts.values(), losses, strict=True):
+            hypotheses = [translation.text for translation in best[start : start + len(part.examples)]]
+            measured.append({"loss": loss, **_scores(part, hypotheses)})
+            start += len(part.examples)
+        metrics = {name: sum(of_part[name] for of_part in measured) / len(measured) for name in measured[0]}
+        metrics["perplexity"] = float(torch.tensor(metrics["loss"], dtype=torch.float64).exp())
+        if len(measured) > 1:
+            for part_name, of_part in zip(self.parts, measured, strict=True):
+                metrics |= {f"{name}/{part_name}": value for name, value in of_part.items()}
+        return metrics, best
 
-    def _measured(self, should_stop: Callable[[], bool]) -> tuple[dict[str, float], list[Translation]]:
-        loss = mean_loss(
+    def _loss(self, part: ValidationPart, should_stop: Callable[[], bool]) -> float:
+        return mean_loss(
             self.model,
-            self.corpus,
+            part.corpus,
             max_tokens=self.max_tokens,
             device=self.device,
             autocast=self.autocast,
             should_stop=should_stop,
             parallel=self.strategy.parallel,
         )
-        best = self._translated(should_stop)
-        metrics = {"loss": loss, "perplexity": float(torch.tensor(loss, dtype=torch.float64).exp())}
-        if self.corpus.sources is None:
-            return metrics, best
-        scores = corpus_scores(
-            [translation.text for translation in best],
-            [example.target for example in self.examples],
-            target_language=self.target_language,
-            confidence=False,
-            metrics=("bleu", "chrf"),
-        )
-        return metrics | {k: s.score for k, s in scores.items()}, best
 
     def _translated(self, should_stop: Callable[[], bool]) -> list[Translation]:
         """The best translation of each example; each rank translates as many of them, one after the other."""
-        parallel = self.strategy.parallel
-        start, end = (len(self.examples) * rank // parallel.world_size for rank in (parallel.rank, parallel.rank + 1))
-        own = [example.source for example in self.examples[start:end]]
+        parallel, examples = self.strategy.parallel, self.examples
+        start, end = (len(examples) * rank // parallel.world_size for rank in (parallel.rank, parallel.rank + 1))
+        own = [example.source for example in examples[start:end]]
         share: list[Translation] | None = None
         try:
             translated = self.translator.translate(own, first_line=start + 1, should_stop=should_stop)
@@ -124,3 +138,14 @@ class Validator:
         lines = [example.source for example in self.examples[: len(translations)]]
         with self.strategy.whole_model():
             return attention_maps(self.translator, lines, translations) or []
+
+
+def _scores(part: ValidationPart, hypotheses: Sequence[str]) -> dict[str, float]:
+    """None of text alone."""
+    if part.corpus.sources is None:
+        return {}
+    references = [example.target for example in part.examples]
+    scores = corpus_scores(
+        hypotheses, references, target_language=part.target_language, confidence=False, metrics=("bleu", "chrf")
+    )
+    return {name: score.score for name, score in scores.items()}

@@ -10,7 +10,6 @@ from contextlib import AbstractContextManager
 import torch
 
 from seq2seq.data.batch import Batch, make_batch
-from seq2seq.data.encoded import EncodedCorpus
 from seq2seq.errors import ConfigError, Problem
 from seq2seq.models.base import Model
 from seq2seq.text.vocab import Vocab
@@ -25,10 +24,12 @@ from seq2seq.training.step import update
 log = logging.getLogger(__name__)
 
 Parts = tuple[Model, Loss, torch.optim.Optimizer]
+Longest = tuple[int | None, int]  # tokens of the longest source, None where there is no source, and target
 
 TOLERANCE = 0.03  # between what fits and what does not, as a share
 MARGIN = 0.1  # of a GPU's memory, kept free while trying: for other shapes of batches, and for messages of ranks
 CPU_SHARE = 0.5  # of the memory that is free at the start; the rest is for other programs, and for validation
+MOST_EXAMPLES = 2**20
 CPU_TOKENS = 8192  # no machine's CPU is faster with larger batches
 
 
@@ -48,24 +49,27 @@ def stored_or_found_max_tokens(run: RunDir, find: Callable[[], int], parallel: P
 
 def find_max_tokens(
     make_parts: Callable[[], Parts],
-    corpus: EncodedCorpus,
+    longest: Longest,
     options: TrainerOptions,
     device: torch.device,
     autocast: Callable[[], AbstractContextManager[object]],
     parallel: Parallel = ALONE,
+    *,
+    num_examples: int | None = None,
 ) -> int:
     """The longest side of the examples times as many of them as fit in one update, of the rank that has least room.
 
-    make_parts: what is tried, on the device; it is thrown away, and the generators are as before, so that nothing else
-    depends on the search. Raises ConfigError, on all ranks, where one has no room for one example.
+    num_examples: there are no more.  make_parts: what is tried, on the device; it is thrown away, and the generators
+    are as before, so that nothing else depends on the search. Raises ConfigError, on all ranks, where one has no room
+    for one example.
     """
-    source_length, target_length = (int(x.max()) + 1 for x in (corpus.source_lengths, corpus.target_lengths))
-    longest = max(source_length, target_length)
-    most = len(corpus)
+    source_length, target_length = (1 + (length or 0) for length in longest)
+    longer = max(source_length, target_length)
+    most = num_examples or MOST_EXAMPLES
     if device.type == "cpu":
-        most = min(most, max(1, CPU_TOKENS // longest))
+        most = min(most, max(1, CPU_TOKENS // longer))
     generators = generators_state(device)
-    number = _number_that_fits(make_parts, corpus, options, device, autocast, parallel.ranks_here, most)
+    number = _number_that_fits(make_parts, longest, options, device, autocast, parallel.ranks_here, most)
     gc.collect()
     if device.type == "cuda":
         torch.cuda.empty_cache()
@@ -78,12 +82,12 @@ def find_max_tokens(
         )
         recompute = "" if options.recompute else ", or trainer.recompute=true"
         raise ConfigError(Problem("trainer.max_tokens", told + recompute))
-    return number * longest
+    return number * longer
 
 
 def _number_that_fits(
     make_parts: Callable[[], Parts],
-    corpus: EncodedCorpus,
+    longest: Longest,
     options: TrainerOptions,
     device: torch.device,
     autocast: Callable[[], AbstractContextManager[object]],
@@ -92,7 +96,7 @@ def _number_that_fits(
 ) -> int:
     """Of examples, at most `most`; 0 where not even one does."""
     try:
-        trials = _Trials(make_parts(), corpus, options, device, autocast)
+        trials = _Trials(make_parts(), longest, options, device, autocast)
         if not trials.passes(1):  # the first: from here on there is the optimizer's state, too
             return 0
         if device.type == "cpu":
@@ -106,15 +110,16 @@ def _number_that_fits(
     return number
 
 
-def longest_batch(corpus: EncodedCorpus, *, max_tokens: int) -> Batch:
-    """Made-up examples within the budget, but at least two, as long as the longest of the corpus on both sides."""
-    longest = 1 + int(max(corpus.source_lengths.max(), corpus.target_lengths.max()))
-    return _longest_examples(corpus, max(2, max_tokens // longest))
+def longest_batch(longest: Longest, *, max_tokens: int) -> Batch:
+    """Made-up examples within the budget, but at least two, as long as the longest of the data on both sides."""
+    longer = 1 + max(length or 0 for length in longest)
+    return _longest_examples(longest, max(2, max_tokens // longer))
 
 
-def _longest_examples(corpus: EncodedCorpus, number: int) -> Batch:
-    sources = None if corpus.sources is None else [[Vocab.unk] * int(corpus.source_lengths.max())] * number
-    return make_batch(sources, [[Vocab.unk] * int(corpus.target_lengths.max())] * number, range(number))
+def _longest_examples(longest: Longest, number: int) -> Batch:
+    sources, targets = (None if length is None else [[Vocab.unk] * length] * number for length in longest)
+    assert targets is not None
+    return make_batch(sources, targets, range(number))
 
 
 def largest(fits: Callable[[int], bool], most: int) -> int:
@@ -137,13 +142,13 @@ class _Trials:
     def __init__(
         self,
         parts: Parts,
-        corpus: EncodedCorpus,
+        longest: Longest,
         options: TrainerOptions,
         device: torch.device,
         autocast: Callable[[], AbstractContextManager[object]],
     ) -> None:
         self.model, self.loss, self.optimizer = parts
-        self.corpus = corpus
+        self.longest = longest
         self.num_parts = min(options.accumulate, 2)  # with a second one, gradients are there from the beginning
         self.clip_norm = options.clip_norm
         self.device = device
@@ -151,7 +156,7 @@ class _Trials:
 
     def passes(self, number: int) -> bool:
         """Whether an update with micro-batches of so many examples ends well."""
-        batch = _longest_examples(self.corpus, number).to(self.device)
+        batch = _longest_examples(self.longest, number).to(self.device)
         try:
             result = update(
                 self.model,

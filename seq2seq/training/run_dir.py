@@ -27,6 +27,7 @@ from seq2seq.training.checkpoint import write_replaced
 GROWING = ("trainer.max_steps", "trainer.max_epochs", "trainer.patience")  # limits, which a later start may raise
 FREE = (  # what may change for a later start; another device, number of them or number of threads rounds differently
     "cache",
+    "data.workers",
     "trainer.log_every",
     "trainer.save_every",
     "trainer.device",

@@ -237,7 +237,7 @@ class Trainer:
             "train/lr": float(self.optimizer.param_groups[0]["lr"]),
             "train/gradient_norm": progress.gradient_norm,
             "train/tokens_per_second": self.timed_tokens / (time.monotonic() - self.timed_from),
-            "train/epoch": self.loader.epoch + self.loader.position / self.loader.batches_per_epoch,
+            "train/epoch": self.loader.epoch + self.loader.part_of_epoch,
         }
         for reporter in self.reporters:
             reporter.scalars(progress.step, self._seconds(), values)

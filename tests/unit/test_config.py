@@ -33,6 +33,7 @@ NEEDED: dict[tuple[str, str | None], list[str]] = {  # what a choice leaves to t
     ("data", "huggingface"): [*LANGUAGES, "data.path=corpus"],
     ("data", "common_crawl"): ["model=decoder_only_tiny", "data.target=de", "data.train=a.warc.wet.gz"],
     **{("data", name): ["model=decoder_only_tiny"] for name in ("c4", "cc100", "oscar")},
+    ("data", "mixture"): ["+data.parts.a.name=demo"],
     ("experiment", "multi30k"): ["data.train=corpus/train"],
 }
 CHOICES = [(group, choice) for group, choices in groups([config_folder()]).items() for choice in choices]

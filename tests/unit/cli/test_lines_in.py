@@ -3,7 +3,8 @@ from collections.abc import Iterable, Iterator
 
 import pytest
 
-from seq2seq.cli.lines_in import Input, Line, ahead, chunks, chunks_as_they_come
+from seq2seq.cli.lines_in import Input, Line, chunks, chunks_as_they_come
+from seq2seq.data.ahead import ahead
 from seq2seq.data.corpus import Context, Corpus, Source, Split
 
 

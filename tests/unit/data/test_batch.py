@@ -34,11 +34,12 @@ def test_a_message_shows_the_first_three_examples_as_text() -> None:
     sources = [source.encode(text) for text in ("a b", "c", "d e f", "g")]
     targets = [target.encode(text) for text in ("q r", "s", "t u v", "w")]
     batch = make_batch(sources, targets, [20, 21, 4, 22])
-    assert batch_as_text(TokenizerPair(source, target), batch).splitlines() == [
+    assert batch_as_text(TokenizerPair(source, target), lambda number: ("", number), batch).splitlines() == [
         "a batch of 4 examples; the first of them:",
         "  line 21: a b ||| q r",
         "  line 22: c ||| s",
         "  line 5: d e f ||| t u v",
     ]
-    alone = make_batch(None, targets[:1], [0])
-    assert batch_as_text(TokenizerPair(None, target), alone).splitlines()[1:] == ["  line 1: q r"]
+    alone = make_batch(None, targets[:1], [5])
+    lines = batch_as_text(TokenizerPair(None, target), lambda number: ("news", number - 5), alone).splitlines()
+    assert lines[1:] == ["  news, line 1: q r"]

@@ -32,6 +32,7 @@ def realistic(size: int) -> EncodedCorpus:
 
 
 def epoch_of(loader: Loader) -> list[Batch]:
+    assert loader.batches_per_epoch is not None
     return [loader.next_batch() for _ in range(loader.batches_per_epoch)]
 
 
@@ -46,8 +47,8 @@ def corpus() -> EncodedCorpus:
 
 def test_a_batch_holds_the_ids_of_its_examples() -> None:
     corpus = corpus_of([2, 1, 3], [1, 4, 2])
-    (batch,) = epoch_of(Loader(corpus, max_tokens=1000, seed=1, shuffle=False))
-    assert batch.numbers == (20, 0, 10) or batch.numbers == (0, 20, 10)
+    (batch,) = epoch_of(Loader(corpus, max_tokens=1000, seed=1))
+    assert sorted(batch.numbers) == [0, 10, 20]
     row = {number: i for i, number in enumerate(batch.numbers)}
     assert batch.source[row[0]].tolist() == [4, 5, 3, 0]
     assert batch.source_mask[row[0]].tolist() == [True, True, True, False]
@@ -74,10 +75,9 @@ def test_lists_and_arrays_make_the_same_batch() -> None:
     assert mask.tolist() == [[True, True, True], [True, False, False]]
 
 
-@pytest.mark.parametrize("shuffle", [True, False])
 @pytest.mark.parametrize("max_tokens", [1, 60, 500, 100_000])
-def test_every_example_once_per_epoch_within_the_budget(corpus: EncodedCorpus, max_tokens: int, shuffle: bool) -> None:
-    loader = Loader(corpus, max_tokens=max_tokens, seed=3, shuffle=shuffle)
+def test_every_example_once_per_epoch_within_the_budget(corpus: EncodedCorpus, max_tokens: int) -> None:
+    loader = Loader(corpus, max_tokens=max_tokens, seed=3)
     for epoch in range(2):
         assert (loader.epoch, loader.position) == (epoch, 0)
         batches = epoch_of(loader)
@@ -106,7 +106,7 @@ def test_little_padding() -> None:
 @pytest.mark.parametrize("taken", [0, 1, 5, 40])
 def test_resumes_exactly_also_across_epochs(corpus: EncodedCorpus, taken: int) -> None:
     whole = Loader(corpus, max_tokens=2000, seed=5)
-    assert 5 < whole.batches_per_epoch < 40
+    assert 5 < (whole.batches_per_epoch or 0) < 40
     for _ in range(taken):
         whole.next_batch()
     state = json.loads(json.dumps(whole.state_dict()))
@@ -195,7 +195,6 @@ def test_ordered_batches_are_the_same_each_time(corpus: EncodedCorpus) -> None:
     [
         ({"seed": 6}, "seed was 5, is 6"),
         ({"max_tokens": 900}, "max_tokens was 2000, is 900"),
-        ({"shuffle": False}, "shuffle was True, is False"),
     ],
 )
 def test_a_state_of_other_settings_is_refused(corpus: EncodedCorpus, change: dict[str, int], message: str) -> None:
@@ -218,8 +217,9 @@ def test_a_broken_state_is_refused(corpus: EncodedCorpus) -> None:
     state = loader.state_dict()
     with pytest.raises(CheckpointError, match="lacks epoch"):
         loader.load_state_dict({name: value for name, value in state.items() if name != "epoch"})
-    with pytest.raises(CheckpointError, match="batch 999, does not exist"):
-        loader.load_state_dict({**state, "taken": 999})
+    for change in ({"pool": 0, "taken_of_pool": 999}, {"pool": 1}, {"pool": "a"}, {"epoch": -1}):
+        with pytest.raises(CheckpointError, match=r"batch \d+, does not exist"):
+            loader.load_state_dict({**state, **change})
 
 
 def test_wrong_arguments_are_refused(corpus: EncodedCorpus) -> None:

@@ -10,7 +10,7 @@ from seq2seq.data.encoded import encode_source
 from seq2seq.search.beam import Beam
 from seq2seq.search.translator import Interrupted, Translator
 from seq2seq.text.plain import WordTokenizer
-from seq2seq.training.evaluator import Validator, mean_loss
+from seq2seq.training.evaluator import ValidationPart, Validator, mean_loss
 
 # Nine words, as in the vocabulary of the tiny models.
 PAIRS = [("a b c", "d e"), ("b", "f g h i"), ("c c a b a", "e"), ("f", "a b"), ("h i", "g g g")]
@@ -23,14 +23,13 @@ def validator(make_model) -> Validator:
     tokenizer = WordTokenizer()
     tokenizer.train([text for pair in PAIRS for text in pair])
     assert len(tokenizer.vocab) == 13
+    encoded = encode_source(ListSource(EXAMPLES), tokenizer, tokenizer, max_length=None)
     return Validator(
         model=model,
-        corpus=encode_source(ListSource(EXAMPLES), tokenizer, tokenizer, max_length=None),
-        examples=EXAMPLES,
+        parts={"": ValidationPart(encoded, EXAMPLES, "de")},
         translator=Translator(
             model, tokenizer, tokenizer, Beam(beam_size=1), max_tokens=12, max_length=9, device=torch.device("cpu")
         ),
-        target_language="de",
         max_tokens=12,
         device=torch.device("cpu"),
         autocast=nullcontext,
@@ -107,4 +106,6 @@ def test_an_empty_side_does_not_count(validator: Validator) -> None:
     tokenizer = validator.translator.target_tokenizer
     more = ListSource([*EXAMPLES, Example("", "a b", 5), Example("a", "", 6)])
     corpus = encode_source(more, tokenizer, tokenizer, max_length=None)
-    assert mean_loss(validator.model, corpus, **arguments) == mean_loss(validator.model, validator.corpus, **arguments)
+    assert mean_loss(validator.model, corpus, **arguments) == mean_loss(
+        validator.model, validator.parts[""].corpus, **arguments
+    )

@@ -14,7 +14,6 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from seq2seq.data.encoded import EncodedCorpus, Rows
 from seq2seq.errors import ConfigError
 from seq2seq.models.decoder_only import DecoderOnly
 from seq2seq.models.decoders.transformer import TransformerDecoder
@@ -47,23 +46,19 @@ class Limited(CrossEntropy):
         return super().__call__(features, head, labels)
 
 
-def rows(lengths: list[int]) -> Rows:
-    return Rows((np.full(sum(lengths), 5, np.int32), np.cumsum([0, *lengths])))
-
-
-# 40 pairs; the longest source and the longest target, 6 and 4 tokens, are not of the same pair. With eos 7 and 5.
-CORPUS = EncodedCorpus(rows([6] + 39 * [2]), rows(39 * [3] + [4]), np.arange(40))
+LONGEST = (6, 4)  # tokens of source and target; with eos 7 and 5
+NUM_EXAMPLES = 40
 
 
 @pytest.fixture
 def find(make_model) -> Callable[..., int]:
-    def find(loss: Limited, corpus: EncodedCorpus = CORPUS, parallel: Parallel = ALONE, **options: Any) -> int:
+    def find(loss: Limited, parallel: Parallel = ALONE, **options: Any) -> int:
         def make_parts() -> Parts:
             model = make_model("transformer", dropout=0.3)
             return model, loss, AdamW(model.named_parameters(), lr=0.1)
 
         settings = TrainerOptions(max_tokens="auto", **options)
-        return find_max_tokens(make_parts, corpus, settings, CPU, nullcontext, parallel)
+        return find_max_tokens(make_parts, LONGEST, settings, CPU, nullcontext, parallel, num_examples=NUM_EXAMPLES)
 
     return find
 
@@ -116,8 +111,7 @@ def test_text_alone() -> None:
         return model, loss, AdamW(model.named_parameters(), lr=0.1)
 
     loss = Limited(63)
-    corpus = EncodedCorpus(None, CORPUS.targets, CORPUS.numbers)
-    found = find_max_tokens(make_parts, corpus, TrainerOptions(max_tokens="auto"), CPU, nullcontext)
+    found = find_max_tokens(make_parts, (None, LONGEST[1]), TrainerOptions(max_tokens="auto"), CPU, nullcontext)
     assert found == 12 * 5
 
 
@@ -154,7 +148,7 @@ def test_nothing_is_left_of_the_search_but_the_number(make_model) -> None:
     np.random.seed(8)
     gc.disable()
     try:
-        find_max_tokens(make_parts, CORPUS, TrainerOptions(max_tokens="auto"), CPU, nullcontext)
+        find_max_tokens(make_parts, LONGEST, TrainerOptions(max_tokens="auto"), CPU, nullcontext)
         assert [model() for model in made] == [None]
     finally:
         gc.enable()
@@ -236,8 +230,7 @@ def test_the_number_is_found_once_and_stored(tmp_path: Path, on_ranks, caplog) -
 
 
 def test_the_longest_batch() -> None:
-    longest = max(int(CORPUS.source_lengths.max()), int(CORPUS.target_lengths.max())) + 1
-    for max_tokens, expected in ((5 * longest + 1, 5), (2 * longest, 2), (1, 2)):
-        batch = longest_batch(CORPUS, max_tokens=max_tokens)
-        assert batch.source.shape == (expected, int(CORPUS.source_lengths.max()) + 1)
-        assert batch.labels.shape == (expected, int(CORPUS.target_lengths.max()) + 1)
+    for max_tokens, expected in ((5 * 7 + 1, 5), (2 * 7, 2), (1, 2)):
+        batch = longest_batch(LONGEST, max_tokens=max_tokens)
+        assert batch.source.shape == (expected, 7)
+        assert batch.labels.shape == (expected, 5)

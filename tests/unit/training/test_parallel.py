@@ -16,7 +16,7 @@ from seq2seq.pipeline import _check_same_data
 from seq2seq.search.beam import Beam
 from seq2seq.search.translator import Interrupted, Translator
 from seq2seq.text.plain import WordTokenizer
-from seq2seq.training.evaluator import Validator
+from seq2seq.training.evaluator import ValidationPart, Validator
 from seq2seq.training.interrupts import Interrupts
 from seq2seq.training.parallel import ALONE, LAUNCHED, Parallel, RankLost, contact, join
 from seq2seq.training.strategies import make_strategy
@@ -179,12 +179,11 @@ def validator(model: torch.nn.Module, parallel: Parallel, strategy: str) -> Vali
     tokenizer = WordTokenizer()
     tokenizer.train([text for pair in PAIRS for text in pair])
     cpu = torch.device("cpu")
+    encoded = encode_source(ListSource(EXAMPLES), tokenizer, tokenizer, max_length=None)
     return Validator(
         model=model,
-        corpus=encode_source(ListSource(EXAMPLES), tokenizer, tokenizer, max_length=None),
-        examples=EXAMPLES,
+        parts={"": ValidationPart(encoded, EXAMPLES, "de")},
         translator=Translator(model, tokenizer, tokenizer, Beam(beam_size=2), max_tokens=12, max_length=9, device=cpu),
-        target_language="de",
         max_tokens=12,
         device=cpu,
         autocast=torch.no_grad,

@@ -1,0 +1,189 @@
+"""Several corpora as one: the training data is mixed, each part is validated and tested by itself."""
+
+from __future__ import annotations
+
+import heapq
+import random
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import Annotated, Any
+
+from annotated_types import Ge
+
+from seq2seq.data.corpus import Corpus, Example, Source, Split, corpora
+from seq2seq.data.noise import Noise
+from seq2seq.errors import DataError
+from seq2seq.registry import Factory, PositiveFloat
+
+NONE: Mapping[str, Any] = MappingProxyType({})
+SEVERAL = "mul"  # in the place of a language: "multiple languages" in ISO 639-2
+
+
+class MixtureSource(Source):
+    """The examples of several sources in turn.
+
+    numbers: the place of each source among `num_parts`; example n of source k has the number n * num_parts + k.
+    """
+
+    def __init__(self, sources: Mapping[int, Source], num_parts: int) -> None:
+        self.sources = sources
+        self.num_parts = num_parts
+
+    def identity(self) -> str | None:
+        identities = [source.identity() for source in self.sources.values()]
+        return None if None in identities else f"mixture {self.num_parts} {[*self.sources]} {identities}"
+
+    def paths(self) -> Iterable[Path]:
+        return (path for source in self.sources.values() for path in source.paths())
+
+    def read(self, shard: tuple[int, int] = (0, 1), start: int = 0) -> Iterator[Example]:
+        first, shards = shard
+        numbered = (self._numbered(place, start) for place in self.sources)
+        for example in heapq.merge(*numbered, key=lambda example: example.number):
+            if example.number >= start and example.number % shards == first:
+                yield example
+
+    def _numbered(self, place: int, start: int) -> Iterator[Example]:
+        for example in self.sources[place].read(start=start // self.num_parts):
+            yield replace(example, number=example.number * self.num_parts + place)
+
+
+class TaggedSource(Source):
+    """A tag and a space stand before each source text."""
+
+    def __init__(self, source: Source, tag: str) -> None:
+        self.source = source
+        self.tag = tag
+
+    def identity(self) -> str | None:
+        identity = self.source.identity()
+        return None if identity is None else f"tagged {self.tag} {identity}"
+
+    def paths(self) -> Iterable[Path]:
+        return self.source.paths()
+
+    def read(self, shard: tuple[int, int] = (0, 1), start: int = 0) -> Iterator[Example]:
+        for example in self.source.read(shard, start):
+            yield replace(example, source=f"{self.tag} {example.source}") if example.source.strip() else example
+
+
+class TaggedNoise(Noise):
+    """A tag and a space stand before each spoilt text."""
+
+    def __init__(self, noise: Noise, tag: str) -> None:
+        self.noise = noise
+        self.tag = tag
+        self.symbols = (*noise.symbols, tag)
+
+    def __call__(self, text: str, generator: random.Random) -> tuple[str, str]:
+        source, target = self.noise(text, generator)
+        return f"{self.tag} {source}", target
+
+
+class TaggedCorpus(Corpus):
+    """A corpus with tagged sources."""
+
+    def __init__(self, corpus: Corpus, tag: str) -> None:
+        self.source, self.target = corpus.source, corpus.target
+        self.noise = corpus.noise and TaggedNoise(corpus.noise, tag)
+        self.symbols = (*corpus.symbols, tag)
+        self.tags = (tag,)
+        self.corpus = corpus
+
+    def split(self, name: Split) -> Source | None:
+        source = self.corpus.split(name)
+        return source and TaggedSource(source, self.tags[0])
+
+
+@corpora.register("mixture")
+class Mixture(Corpus):
+    """Several corpora, whose examples are mixed in training, each in its share; each is prepared, filtered and
+    validated by itself.
+
+    Their languages may differ: with a tag for each target language one model translates into all of them (Johnson et
+    al. 2017, https://aclanthology.org/Q17-1024).
+
+    Options:
+        parts: corpora by names of your own; '+data@data.parts.NAME=wmt14' adds one
+        weights: by names, how much of each part there is in training, as ratios; {} = as much as it has
+        temperature: parts come as often as (their size) ** (1 / temperature): over 1, small ones come more often
+        tags: by names, what stands before each source of a part, as <2de> or <back>
+    """
+
+    def __init__(
+        self,
+        *,
+        parts: Mapping[str, Factory[Corpus] | None] = NONE,
+        weights: Mapping[str, PositiveFloat] = NONE,
+        temperature: Annotated[float, Ge(1)] = 1.0,
+        tags: Mapping[str, str] = NONE,
+    ) -> None:
+        chosen = {name: factory for name, factory in parts.items() if factory is not None}
+        if not chosen:
+            raise ValueError("a mixture needs parts; for example +data@data.parts.NAME=text_files")
+        for option, by_name in (("weights", weights), ("tags", tags)):
+            if unknown := sorted(by_name.keys() - chosen.keys()):
+                raise ValueError(f"{option}: there is no part {unknown[0]!r}; there is {', '.join(chosen)}")
+        if weights and (missing := sorted(chosen.keys() - weights.keys())):
+            raise ValueError(f"weights: {missing[0]!r} has none; give every part one")
+        if weights and temperature != 1:
+            raise ValueError("temperature has no effect where there are weights")
+        for name, tag in tags.items():
+            if not tag or any(map(str.isspace, tag)):
+                raise ValueError(f"tags: that of {name!r} is {tag!r}, but should be one word, as <2de>")
+        made = {name: factory() for name, factory in chosen.items()}
+        if len({part.source is None for part in made.values()}) > 1:
+            alone = sorted(name for name, part in made.items() if part.source is None)
+            raise ValueError(f"parts with and without a source cannot be mixed; without: {', '.join(alone)}")
+        if tags and any(part.source is None for part in made.values()):
+            raise ValueError("tags stand before sources, and the parts are text alone")
+        for name, tag in tags.items():
+            made[name] = TaggedCorpus(made[name], tag)
+        self._parts = made
+        self._weights = weights
+        self._temperature = temperature
+        sources, targets = ({getattr(part, side) for part in made.values()} for side in ("source", "target"))
+        self.source = sources.pop() if len(sources) == 1 else SEVERAL
+        self.target = targets.pop() if len(targets) == 1 else SEVERAL
+        self.tags = tuple(dict.fromkeys(tag for part in made.values() for tag in part.tags))
+        self.symbols = tuple(dict.fromkeys(symbol for part in made.values() for symbol in part.symbols))
+
+    @property
+    def parts(self) -> Mapping[str, Corpus]:
+        return self._parts
+
+    def shares(self, sizes: Sequence[int] | None) -> list[float] | None:
+        if self._weights:
+            ratios = [self._weights[name] for name in self._parts]
+        elif self._temperature == 1:
+            return None
+        elif sizes is None:
+            raise ValueError("streams have no sizes, which temperature needs; set weights")
+        else:
+            ratios = [size ** (1 / self._temperature) for size in sizes]
+        return [ratio / sum(ratios) for ratio in ratios]
+
+    def split(self, name: Split) -> Source | None:
+        found: dict[int, Source] = {}
+        for place, part in enumerate(self._parts):
+            source = self.split_of(part, name)
+            if source is not None:
+                found[place] = source
+        return MixtureSource(found, len(self._parts)) if found else None
+
+    def split_of(self, part: str, name: Split) -> Source | None:
+        where = f"{corpora.group}.parts.{part}"
+        try:
+            source = self._parts[part].split(name)
+        except DataError as error:
+            raise DataError(re.sub(rf"^{corpora.group}\b", where, str(error))) from error
+        if source is None and name == "train":
+            raise DataError(f"{where}.train: is missing; every part is for training")
+        return source
+
+    def place_of(self, number: int) -> tuple[str, int]:
+        in_part, part = divmod(number, len(self._parts))
+        return [*self._parts][part], in_part

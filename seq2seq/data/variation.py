@@ -1,0 +1,53 @@
+"""What is made anew of examples whenever they are loaded: other subwords of the same text, or noise."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from seq2seq.data.noise import Noise
+from seq2seq.text.pair import TokenizerPair
+from seq2seq.text.tokenizer import Tokenizer
+
+Ids = Sequence[int] | np.ndarray
+
+
+@dataclass(frozen=True)
+class Variation:
+    """A function of the ids and a seed, so that a resumed run loads the same.
+
+    Texts are what the tokenizer makes of the ids. noise: makes both sides out of the target; None where there are both.
+    """
+
+    tokenizers: TokenizerPair
+    noise: Noise | None = None
+
+    def __call__(
+        self, sources: Sequence[Ids] | None, targets: Sequence[Ids], seed: int
+    ) -> tuple[Sequence[Ids] | None, Sequence[Ids]]:
+        source, target = self.tokenizers.source, self.tokenizers.target
+        texts = _texts(target, targets)
+        if self.noise is not None:
+            assert source is not None
+            generator = random.Random(seed)
+            pairs = [self.noise(text, generator) for text in texts]
+            said = [text for _, text in pairs]
+            return source.sample_batch([text for text, _ in pairs], seed), target.sample_batch(said, seed + 1)
+        if target.sampling:
+            targets = target.sample_batch(texts, seed + 1)
+        if source is not None and sources is not None and source.sampling:
+            sources = source.sample_batch(_texts(source, sources), seed)
+        return sources, targets
+
+
+def _texts(tokenizer: Tokenizer, rows: Sequence[Ids]) -> list[str]:
+    return [tokenizer.decode(np.asarray(ids).tolist()) for ids in rows]
+
+
+def make_variation(tokenizers: TokenizerPair, noise: Noise | None) -> Variation | None:
+    """None where every loading would give the same."""
+    sampling = any(side is not None and side.sampling for side in (tokenizers.source, tokenizers.target))
+    return Variation(tokenizers, noise) if noise is not None or sampling else None
