@@ -61,10 +61,12 @@ def component_text(component: type, name: str | None) -> str:
     lines = [f"# {part}" for part in wrap(summary)]
     lines.append("# Written by scripts/write_configs.py from the class; presets beside it hold differences only.")
     options = options_of(component)
-    parts = [option for option, details in options.items() if family_of(details.annotation) is not None]
+    parts = {option: family for option, details in options.items() if (family := family_of(details.annotation))}
     if parts:
         usual = getattr(component, "usual_parts", {})
-        lines += ["defaults:", *(f"  - {part}: {usual.get(part, '???')} # {comments[part]}" for part in parts)]
+        lines.append("defaults:")
+        for part, family in parts.items():
+            lines.append(f"  - {place_of(part, family)}: {usual.get(part, '???')} # {comments[part]}")
         lines.append("  - _self_")
     if name is not None:
         lines.append(f"name: {name}")
@@ -76,6 +78,11 @@ def component_text(component: type, name: str | None) -> str:
         value = "???" if details.default is REQUIRED else yaml_value(details.default)
         lines.append(f"{option}: {value} # {comments[option]}")
     return "\n".join(lines) + "\n"
+
+
+def place_of(part: str, family: Family[Any]) -> str:
+    """What Hydra calls it: most families have the name of the part, others lie elsewhere and are put there."""
+    return part if family.group.split("/")[-1] == part else f"/{family.group}@{part}"
 
 
 def option_comments(component: type) -> dict[str, str]:

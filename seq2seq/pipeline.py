@@ -123,7 +123,7 @@ def train(
     corpus = config.data()
     splits = open_splits(corpus)
     if splits["train"] is None:
-        raise ConfigError(Problem("data.train", "is missing; it has to be given"))
+        raise ConfigError(Problem(corpus.key("train"), "is missing; it has to be given"))
     if config.trainer.num_threads is not None:
         torch.set_num_threads(config.trainer.num_threads)
     sources = dict.fromkeys(corpus.parts, splits["train"])
@@ -131,7 +131,7 @@ def train(
         sources = {name: opened for name in corpus.parts if (opened := corpus.split_of(name, "train")) is not None}
     with run.locked() if parallel.first else nullcontext():
         if parallel.first:
-            run.open_for_training(stored_form(config), free=["data.test"] if corpus.test_is_apart else [])
+            run.open_for_training(stored_form(config), free=[corpus.key("test")] if corpus.test_is_apart else [])
             setup_logging(run.log)
             run.record_start(command)
         try:

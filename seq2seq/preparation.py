@@ -76,11 +76,13 @@ def _unwritable_cache(folder: Path, error: OSError) -> UserError:
 def _train_tokenizers(config: RunConfig, source: Source) -> TokenizerPair:
     log.info("training the tokenizer (%s)", config.tokenizer.name)
 
+    noisy = any(part.noise is not None for part in config.data().parts.values())
+
     def examples() -> Iterator[Example]:
         return islice(source.read(), STREAM_SAMPLE if config.streaming else None)
 
-    def sources() -> Iterator[str]:
-        return (example.source for example in examples())
+    def sources() -> Iterator[str]:  # noise makes sources of targets
+        return (example.source or example.target if noisy else example.source for example in examples())
 
     def targets() -> Iterator[str]:
         return (example.target for example in examples())

@@ -18,9 +18,10 @@ UNPLACED = {"recipe", "experiment", "debug"}  # groups whose files lay their key
 MAX_NAME = 120  # characters; file names have a limit
 NOTATION = re.compile(r"[\[\]{}()'\"\\]")  # lists, mappings, functions, quotes, escapes: meant as what they are
 FOREIGN = re.compile(r"[^\w/+.$%*@?|:,\s-]", re.ASCII)  # what has no meaning outside quotes
+PLACED = re.compile(r"^ *- /([\w/]+)@(\w+):", re.MULTILINE)  # in a defaults list
 COMPLAINTS = {  # of Hydra, and what we say; the first group of the pattern is the key
     r"Could not override '(\w[\w/]*@[^']+)'": "is not chosen yet: +{name}=... chooses it",
-    r"Could not override '([^'.@]+)['@]": "no such group; {hint}",
+    r"Could not override '([^'.@]+(?:@[\w.]+)?)'": "no such group; {hint}",
     r"Could not override '([^'@]+)": "unknown key",
     r"Could not delete '([^']+)'": "is not there, so it cannot be taken away",
     r"You must specify '([^']+)'": "has to be chosen; {choices}",
@@ -55,6 +56,7 @@ def compose_jobs(config_name: str) -> list[Job]:
     flags, overrides, extra_folder = _arguments(sys.argv[1:])
     folders = [config_folder(), *([extra_folder] if extra_folder else [])]
     known = groups(folders)
+    known |= {f"{group}@{place}": known[group] for place, group in placed(folders).items()}
     if config_name != "train":
         known = {group: known[group] for group in ("search", "data") if config_name != "export"}
     given = _all_forgiving(overrides, known)
@@ -151,6 +153,17 @@ def groups(folders: list[Path]) -> dict[str, list[str]]:
     return {group: sorted(choices) for group, choices in sorted(found.items())}
 
 
+def placed(folders: list[Path]) -> dict[str, str]:
+    """The parts that are chosen from a group of another name, as a corpus's `data.text` from `data`."""
+    found: dict[str, str] = {}
+    for folder in folders:
+        for file in folder.glob("*/**/*.yaml"):
+            whole = ".".join(file.parent.relative_to(folder).parts)
+            for group, part in PLACED.findall(file.read_text(encoding="utf-8")):
+                found[f"{whole}.{part}"] = group
+    return found
+
+
 def _all_forgiving(overrides: list[str], known: Mapping[str, list[str]]) -> list[str]:
     """Raises ConfigError with what is wrong in any of them."""
     given: list[str] = []
@@ -170,7 +183,8 @@ def forgiving(override: str, known: Mapping[str, list[str]]) -> list[str]:
 
     `key=value` becomes `++key=value`, so that an unknown key reaches our own check of the whole config, which knows
     what was meant. A value that Hydra takes in quotes only, for example with an umlaut or a `=` in it, gets them.
-    `model.encoder.name=lstm` chooses as `model/encoder=lstm` does, so that nothing of the choice before is left over.
+    `model.encoder.name=lstm` chooses as `model/encoder=lstm` does, so that nothing of the choice before is left over;
+    `data.text.name=tsv` as `data@data.text=tsv`, for the part `text` is chosen from the group `data`.
     What has a prefix and Hydra's own keys stay as they are.
 
     Raises ConfigError for a choice that a group does not have, which Hydra passes over where the group is optional, and
@@ -183,17 +197,19 @@ def forgiving(override: str, known: Mapping[str, list[str]]) -> list[str]:
         raise ConfigError(Problem(key, "a sweep's jobs are done here, one after the other"))
     if equals and _is_option(key, known):
         raise ConfigError(Problem(key, f"is an option, not a group: type {key.replace('/', '.')}={value}"))
-    if not equals or not re.fullmatch(r"[A-Za-z_][\w./]*", key) or re.split("[./]", key)[0] == "hydra":
+    is_plain = key in known or re.fullmatch(r"[A-Za-z_][\w./]*", key)
+    if not equals or not is_plain or re.split("[./]", key)[0] == "hydra":
         return [override]
     if not value:
         raise ConfigError(Problem(key, f"has no value; {key}=null means none"))
     if key in known:
         return _chosen(key, value, known)
-    group = key.removesuffix(".name").replace(".", "/")
+    part = key.removesuffix(".name")
+    group = next((group for group in known if group.endswith(f"@{part}")), part.replace(".", "/"))
     if group in known and re.fullmatch(r"[\w,-]+", value):
         if all(choice in known[group] for choice in value.split(",")):
             return [f"{group}={value}"]
-        return [f"~{group}", f"++{key.removesuffix('.name')}.name={value}"]  # a plugin without a YAML file
+        return [f"~{group}", f"++{part}.name={value}"]  # a plugin without a YAML file
     if FOREIGN.search(value) and not NOTATION.search(value):
         value = f"'{value}'"
     return [f"{key}={value}" if "/" in key else f"++{key}={value}"]

@@ -74,7 +74,7 @@ def open_input(name: str | None) -> Input:
 
 
 def open_split(run: str, split: Split, changes: Mapping[str, Any], tag: str | None) -> Input:
-    """The sources of a split; of text alone, the text. changes: `data` and `plugins`, laid over what the run stored.
+    """The sources of a split; of what is read alone, the text. changes: `data` and `plugins`, laid over what the run stored.
 
     Raises ConfigError where there is no such split, or its sources have their tags.
     """
@@ -85,7 +85,7 @@ def open_split(run: str, split: Split, changes: Mapping[str, Any], tag: str | No
     source = corpus.split(split)
     if source is None:
         raise ConfigError(Problem(f"data.{split}", "there is no such split; name what it holds, or a file with input="))
-    is_text = corpus.source is None
+    is_text = corpus.source is None or (corpus.noise is not None and split == "train")
     if tag is not None and corpus.tags and not is_text:
         raise ConfigError(Problem("tag", "the sources of this data have their tags already"))
     lines = (example.target if is_text else example.source for example in source.read())

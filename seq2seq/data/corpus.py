@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Literal, get_args
+from typing import Literal, get_args
 
 from seq2seq.data.noise import Noise
 from seq2seq.errors import DataError
@@ -100,11 +100,15 @@ class Corpus(ABC):
 
     source: str | None
     target: str
-    test_is_apart: ClassVar[bool] = False
+    test_is_apart: bool = False
     tags: tuple[str, ...] = ()
     symbols: tuple[str, ...] = ()
     noise: Noise | None = None
     context: Context | None = None
+
+    def key(self, option: str) -> str:
+        """Where the user sets what is called so in most corpora, for example `train`."""
+        return f"{corpora.group}.{option}"
 
     @abstractmethod
     def split(self, name: Split) -> Source | None:
@@ -147,7 +151,7 @@ def open_splits(corpus: Corpus) -> dict[Split, Source | None]:
         try:
             splits[name] = corpus.split(name)
         except DataError as error:
-            if not str(error).startswith(f"{corpora.group}.{name}:"):
+            if not str(error).startswith(f"{corpus.key(name)}:"):
                 raise  # not of this split alone
             faults.append(error)
     if len(faults) == 1:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import heapq
 import random
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +14,7 @@ from annotated_types import Ge
 
 from seq2seq.data.corpus import Corpus, Example, Source, Split, corpora
 from seq2seq.data.noise import Noise
+from seq2seq.data.wrapping import Within, WrappingSource, told_within
 from seq2seq.errors import DataError
 from seq2seq.registry import Factory, PositiveFloat
 
@@ -32,12 +32,12 @@ class MixtureSource(Source):
         self.sources = sources
         self.num_parts = num_parts
 
+    def paths(self) -> Iterable[Path]:
+        return (path for source in self.sources.values() for path in source.paths())
+
     def identity(self) -> str | None:
         identities = [source.identity() for source in self.sources.values()]
         return None if None in identities else f"mixture {self.num_parts} {[*self.sources]} {identities}"
-
-    def paths(self) -> Iterable[Path]:
-        return (path for source in self.sources.values() for path in source.paths())
 
     def read(self, shard: tuple[int, int] = (0, 1), start: int = 0) -> Iterator[Example]:
         first, shards = shard
@@ -51,22 +51,15 @@ class MixtureSource(Source):
             yield replace(example, number=example.number * self.num_parts + place)
 
 
-class TaggedSource(Source):
+class TaggedSource(WrappingSource):
     """A tag and a space stand before each source text."""
 
-    def __init__(self, source: Source, tag: str) -> None:
-        self.source = source
+    def __init__(self, inner: Source, tag: str) -> None:
+        super().__init__(inner, f"tagged {tag}")
         self.tag = tag
 
-    def identity(self) -> str | None:
-        identity = self.source.identity()
-        return None if identity is None else f"tagged {self.tag} {identity}"
-
-    def paths(self) -> Iterable[Path]:
-        return self.source.paths()
-
     def read(self, shard: tuple[int, int] = (0, 1), start: int = 0) -> Iterator[Example]:
-        for example in self.source.read(shard, start):
+        for example in self.inner.read(shard, start):
             yield replace(example, source=f"{self.tag} {example.source}") if example.source.strip() else example
 
 
@@ -86,15 +79,19 @@ class TaggedNoise(Noise):
 class TaggedCorpus(Corpus):
     """A corpus with tagged sources."""
 
-    def __init__(self, corpus: Corpus, tag: str) -> None:
-        self.source, self.target = corpus.source, corpus.target
-        self.noise = corpus.noise and TaggedNoise(corpus.noise, tag)
-        self.symbols = (*corpus.symbols, tag)
+    def __init__(self, inner: Corpus, tag: str) -> None:
+        self.source, self.target = inner.source, inner.target
+        self.noise = inner.noise and TaggedNoise(inner.noise, tag)
+        self.context = inner.context
+        self.symbols = (*inner.symbols, tag)
         self.tags = (tag,)
-        self.corpus = corpus
+        self._inner = inner
+
+    def key(self, option: str) -> str:
+        return self._inner.key(option)
 
     def split(self, name: Split) -> Source | None:
-        source = self.corpus.split(name)
+        source = self._inner.split(name)
         return source and TaggedSource(source, self.tags[0])
 
 
@@ -175,14 +172,12 @@ class Mixture(Corpus):
         return MixtureSource(found, len(self._parts)) if found else None
 
     def split_of(self, part: str, name: Split) -> Source | None:
-        where = f"{corpora.group}.parts.{part}"
-        try:
+        where = f"parts.{part}"
+        with told_within(where):
             source = self._parts[part].split(name)
-        except DataError as error:
-            raise DataError(re.sub(rf"^{corpora.group}\b", where, str(error))) from error
-        if source is None and name == "train":
-            raise DataError(f"{where}.train: is missing; every part is for training")
-        return source
+            if source is None and name == "train":
+                raise DataError(f"{self._parts[part].key(name)}: is missing; every part is for training")
+        return source and Within(source, where)
 
     def place_of(self, number: int) -> tuple[str, int]:
         in_part, part = divmod(number, len(self._parts))

@@ -130,6 +130,14 @@ def test_back_translation(command: Command, train: Callable[..., None], echo: No
     assert told.out.split("\n")[:-1] == LINES
 
 
+def test_text_that_is_read_alone_for_its_noise(command: Command, train: Callable[..., None], echo: None) -> None:
+    train()
+    Path("text.en").write_text("tale\n", encoding="utf-8")
+    given = ["data=denoising", "data.text.source=null", "data.text.target=en", "data.text.train=text", "split=train"]
+    told = translate(command, *given)
+    assert (told.status, told.out) == (0, "tale\n"), told.err
+
+
 def test_a_split_of_the_run_s_own_data(command: Command, train: Callable[..., None], echo: None) -> None:
     train()
     told = translate(command, "split=test", "output=out.txt", "copy=copy.txt", "search.nbest=2")

@@ -33,7 +33,10 @@ NEEDED: dict[tuple[str, str | None], list[str]] = {  # what a choice leaves to t
     ("data", "huggingface"): [*LANGUAGES, "data.path=corpus"],
     ("data", "common_crawl"): ["model=decoder_only_tiny", "data.target=de", "data.train=a.warc.wet.gz"],
     **{("data", name): ["model=decoder_only_tiny"] for name in ("c4", "cc100", "oscar")},
-    ("data", "mixture"): ["+data.parts.a.name=demo"],
+    ("data", "mixture"): ["+data@data.parts.a=demo"],
+    ("data", "denoising"): ["data.text.source=null", "data.text.target=de", "data.text.train=corpus/train"],
+    ("data", "documents"): ["data.sentences.source=en", "data.sentences.target=de", "data.sentences.train=corpus/x"],
+    ("data/noise", None): ["data=denoising", "data.text.source=null", "data.text.target=de"],
     ("experiment", "multi30k"): ["data.train=corpus/train"],
 }
 CHOICES = [(group, choice) for group, choices in groups([config_folder()]).items() for choice in choices]
@@ -132,6 +135,16 @@ def test_a_recipe_follows_the_data_and_the_tokenizer() -> None:
     assert config("tokenizer=characters").tokenizer.options == {"shared": True}  # nothing of sentencepiece's recipe
     mine = config("data=text_files", *LANGUAGES)
     assert (mine.trainer.max_steps, mine.tokenizer.options["vocab_size"]) == (100_000, 8000)  # without any recipe
+
+
+@pytest.mark.parametrize("text", ["jsonl", "wmt14", "demo"])
+def test_the_text_of_a_corpus_is_chosen_as_any_data_is(text: str) -> None:
+    options = {} if text != "jsonl" else {"source": "en", "target": "de"}
+    given = [f"data.text.{key}={value}" for key, value in options.items()]
+    alone = config(f"data={text}", *(f"data.{key}={value}" for key, value in options.items())).data
+    found = config("data=denoising", f"data@data.text={text}", "data/noise=word_noise", *given).data
+    assert found.options["noise"].name == "word_noise"
+    assert (found.options["text"].name, found.options["text"].options) == (alone.name, alone.options)
 
 
 def test_the_generated_files_are_those_of_the_signatures(write_configs: ModuleType) -> None:

@@ -5,10 +5,15 @@ from pathlib import Path
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from seq2seq.cli.compose import config_folder, forgiving, groups
+from seq2seq.cli.compose import config_folder, forgiving, groups, placed
 from seq2seq.errors import ConfigError
 
-KNOWN = {"model": ["lstm", "mlp-2"], "model/encoder": ["gru", "lstm"], "debug": ["quick"]}
+KNOWN = {
+    "model": ["lstm", "mlp-2"],
+    "model/encoder": ["gru", "lstm"],
+    "debug": ["quick"],
+    "data@data.text": ["csv", "tsv"],
+}
 
 
 @pytest.mark.parametrize(
@@ -45,6 +50,11 @@ KNOWN = {"model": ["lstm", "mlp-2"], "model/encoder": ["gru", "lstm"], "debug": 
         ("model.encoder.name=gru,lstm", ["model/encoder=gru,lstm"]),
         ("model.encoder.name=mine", ["~model/encoder", "++model.encoder.name=mine"]),
         ("model.encoder={name: mine}", ["++model.encoder={name: mine}"]),
+        ("data@data.text=tsv", ["data@data.text=tsv"]),
+        ("data.text.name=tsv,csv", ["data@data.text=tsv,csv"]),
+        ("data.text=tsv", ["data@data.text=tsv"]),
+        ("data.text.name=mine", ["~data@data.text", "++data.text.name=mine"]),
+        ("data.text.train=tsv", ["++data.text.train=tsv"]),
         ("model.encoder.named=gru", ["++model.encoder.named=gru"]),
     ],
 )
@@ -72,6 +82,7 @@ def test_forgiving(typed: str, given: list[str]) -> None:
             "+model/encoder/d_model: is an option, not a group: type +model.encoder.d_model=7,8",
         ),
         ("hydra/launcher=joblib", "hydra/launcher: a sweep's jobs are done here, one after the other"),
+        ("data@data.text=tvs", "data@data.text: no choice 'tvs'; did you mean 'tsv'?"),
         ("debug=[quick]", "debug: takes one choice, not a list; there are: quick"),
     ],
 )
@@ -90,3 +101,11 @@ def test_groups_are_those_of_all_folders(tmp_path: Path) -> None:
     both = groups([config_folder(), tmp_path])
     assert {"lstm", "mine", "transformer"} <= set(both["model/encoder"])
     assert both["search"] == ["beam", "greedy"]
+
+
+def test_parts_that_are_chosen_from_another_group(tmp_path: Path) -> None:
+    (tmp_path / "model").mkdir()
+    text = "defaults:\n  - encoder: gru\n  - /model/encoder@first: lstm # or gru\n  - _self_\n"
+    (tmp_path / "model" / "two.yaml").write_text(text, encoding="utf-8")
+    assert placed([tmp_path]) == {"model.first": "model/encoder"}
+    assert placed([config_folder()]).items() >= {"data.text": "data", "data.sentences": "data"}.items()
