@@ -74,7 +74,7 @@ def open_input(name: str | None) -> Input:
 
 
 def open_split(run: str, split: Split, changes: Mapping[str, Any], tag: str | None) -> Input:
-    """The sources of a split; of what is read alone, the text. changes: `data` and `plugins`, laid over what the run stored.
+    """The sources of a split, or text that is read alone. changes: `data` and `plugins`, laid over what the run stored.
 
     Raises ConfigError where there is no such split, or its sources have their tags.
     """
