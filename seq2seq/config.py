@@ -141,6 +141,14 @@ def read_run(run: RunDir, changes: Mapping[str, Any]) -> RunConfig:
     return changed
 
 
+def read_data(run: RunDir, changes: Mapping[str, Any]) -> Corpus:
+    """The data of a stored config, changed, to be read alone; unlike that of `read_run` with a source or without.
+
+    Raises CheckpointError for a run that cannot be read, ConfigError for a change that is wrong.
+    """
+    return bind_run(merge(read_stored(run, changes), changes)).data()
+
+
 def merge(stored: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
     """The stored tree with the changes laid over; a node that names another component replaces the old one."""
     merged = dict(stored)

@@ -430,6 +430,7 @@ def _translator(
     max_tokens: int,
     device: torch.device,
     precision: Callable[[], Any],
+    tag: str | None = None,
 ) -> Translator:
     return Translator(
         model,
@@ -440,6 +441,7 @@ def _translator(
         max_length=options.max_length,
         device=device,
         precision_context=precision,
+        tag=tag,
     )
 
 
@@ -455,10 +457,10 @@ class LoadedRun:
     device: torch.device
     precision: Callable[[], Any]
 
-    def translator(self, max_tokens: int) -> Translator:
+    def translator(self, max_tokens: int, tag: str | None = None) -> Translator:
         search = self.config.search()
         return _translator(
-            self.config.trainer, self.model, self.tokenizers, search, max_tokens, self.device, self.precision
+            self.config.trainer, self.model, self.tokenizers, search, max_tokens, self.device, self.precision, tag
         )
 
     def encode(self, source: Source) -> EncodedCorpus:

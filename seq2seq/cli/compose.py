@@ -58,7 +58,7 @@ def compose_jobs(config_name: str) -> list[Job]:
     known = groups(folders)
     known |= {f"{group}@{place}": known[group] for place, group in placed(folders).items()}
     if config_name != "train":
-        known = {group: known[group] for group in ("search",) if config_name != "export"}
+        known = {group: known[group] for group in ("search", "data") if config_name != "export"}
     given = _all_forgiving(overrides, known)
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises instead of printing, so that the fault is told in our words
     jobs: list[Job] = []

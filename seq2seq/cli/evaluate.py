@@ -8,7 +8,7 @@ import math
 import sys
 import tempfile
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -37,6 +37,7 @@ class EvaluateOptions:
     split: Split = "test"
     source: str | None = None
     target: str | None = None
+    tag: str | None = None
     checkpoint: str = "best"
     tokenize: str | None = None
     max_tokens: PositiveInt | None = None
@@ -51,6 +52,8 @@ class EvaluateOptions:
     def __post_init__(self) -> None:
         if self.source is not None and self.target is None:
             raise ValueError("source=FILE needs target=FILE, what its lines are compared with")
+        if self.tag is not None and self.source is None:
+            raise ValueError("the sources of a split have their tags already: tag=TAG needs source=FILE")
 
     @property
     def files(self) -> list[str]:
@@ -81,6 +84,8 @@ def check(tree: dict[str, Any]) -> EvaluateOptions:
 
 
 def evaluate(tree: dict[str, Any], command: list[str]) -> None:
+    from seq2seq.cli.tags import check_tag
+    from seq2seq.config import read_data
     from seq2seq.export.choice import choose, torch_precision, use_threads
     from seq2seq.pipeline import load_run
     from seq2seq.training.checkpoint import write_replaced
@@ -104,7 +109,11 @@ def evaluate(tree: dict[str, Any], command: list[str]) -> None:
             raise ConfigError(*(Problem(key, "a language model is measured without translating") for key in useless))
     choice = None
     if loaded.tokenizers.source is not None:
-        choice = choose(loaded, options.max_tokens, backend=options.backend, precision=options.precision)
+        if options.tag is not None:
+            check_tag(options.tag, read_data(loaded.run, {"plugins": options.plugins}))
+        choice = choose(
+            loaded, options.max_tokens, backend=options.backend, precision=options.precision, tag=options.tag
+        )
     examples = list(_source(loaded, options).read())
     folder = _folder(loaded.run.evaluation, options)
     try:
@@ -161,11 +170,11 @@ def _source(loaded: LoadedRun, options: EvaluateOptions) -> Source:
 
 def _measure(loaded: LoadedRun, examples: list[Example], options: EvaluateOptions) -> dict[str, Any]:
     """What scores.json holds of the model alone, without translating."""
-    from seq2seq.data.corpus import ListSource
+    from seq2seq.data.corpus import ListSource, tagged
     from seq2seq.export.choice import MAX_TOKENS
     from seq2seq.training.evaluator import mean_loss
 
-    encoded = loaded.encode(ListSource(examples))
+    encoded = loaded.encode(ListSource([replace(e, source=tagged(options.tag, e.source)) for e in examples]))
     if encoded.counts.empty:
         log.warning("%d examples with an empty side are not part of the loss", encoded.counts.empty)
     loss = mean_loss(
@@ -181,6 +190,7 @@ def _measure(loaded: LoadedRun, examples: list[Example], options: EvaluateOption
         "sentences": len(examples),
         "name": options.name,
         "files": options.files,
+        "tag": options.tag,
         "checkpoint": options.checkpoint,
         "steps": [checkpoint.step for checkpoint in loaded.checkpoints],
     }

@@ -48,9 +48,11 @@ keys
   run=DIR              the run directory
   split=NAME           train, validation or test (the default)
   source=F target=F    files instead of a split; a language model has no source
+  tag=TAG              with files: a tag of the run's data, before each source
   checkpoint=WHICH     best (the default), last, average, step_00001000, a path
   tokenize=NAME        BLEU's tokenizer; follows the target language by default
-  search.*, data.*     anything that should differ from what the run stored
+  search.*, data.*     anything that should differ from what the run stored;
+                       data=NAME, search=NAME: another one
   backend=NAME         auto (the default), torch or ctranslate2; see
                        seq2seq-translate --help
   max_tokens=N  device=D  precision=P  threads=N
@@ -69,17 +71,30 @@ examples
   seq2seq-translate run=runs/mine input=in.txt output=out.txt
   cat in.txt | seq2seq-translate run=runs/mine > out.txt
   seq2seq-translate run=runs/mine input=in.txt search.nbest=5
+  seq2seq-translate run=runs/de-en data=jsonl 'data.train=mono/*.jsonl.gz' \\
+                    data.source=null data.target=de split=train \\
+                    output=back.en copy=back.de
+                                           back-translation: text alone to pairs
 
 keys
   run=DIR              the run directory
   input=FILE           default: stdin (line by line where a person types)
+  split=NAME           instead of input: train, validation or test; the sources
+                       of its examples, or of text alone the text
+  data=NAME  data.*    for split: anything that should differ from what the run
+                       stored; the run needs no such data
   output=FILE          default: stdout
+  copy=FILE            also writes what was read, a line for each line that is
+                       translated: with output, the two sides of a corpus
+  tag=TAG              a tag of the run's data, put before each line, and each
+                       part of one that is too long
   resume=true          continues an output that an earlier start of the same
                        command left, after its last whole line
   attention=FILE       also writes alignments, a line for each translation:
                        0-0 1-2 ..., the source word that each target word read
                        most of; words are what whitespace divides, from 0.
-                       FILE.jsonl: the tokens of both sides and all weights
+                       FILE.jsonl: the tokens of both sides and all weights.
+                       Of all that the model reads and writes: tag is word 0
   checkpoint=WHICH     best (the default), last, average, or a path
   search.beam_size=N  search.length_penalty=X  search.max_length=N
   search.nbest=N       up to N lines for each:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import islice
@@ -46,15 +46,15 @@ class OutputFile:
             raise UserError(f"{self.name}: cannot be written ({error.strerror}) after {done:,} lines") from error
 
 
-def open_new(key: str, name: str, others: dict[str, os.stat_result], stack: ExitStack) -> OutputFile:
-    """Opens the file that a key names, until the stack ends. others: files that it must not be, by what they are.
+def open_new(key: str, name: str, others: Sequence[tuple[str, os.stat_result]], stack: ExitStack) -> OutputFile:
+    """Opens the file that a key names, until the stack ends. others: what they are, and files that it must not be.
 
     Raises ConfigError where it is one of them, or cannot be written, and UserError where the disk is full.
     """
     path = Path(name).expanduser()
     is_new = not path.exists()
     if not is_new:
-        for what, other in others.items():
+        for what, other in others:
             if stat.S_ISREG(other.st_mode) and os.path.samestat(other, path.stat()):
                 raise ConfigError(Problem(key, f"{path} is the {what}; name another file"))
     try:
@@ -68,13 +68,14 @@ def open_new(key: str, name: str, others: dict[str, os.stat_result], stack: Exit
     return OutputFile(name, file, 0 if stat.S_ISREG(os.fstat(file.fileno()).st_mode) else None)
 
 
-def continue_after(output: OutputFile, attention: OutputFile | None, nbest: bool) -> int:
-    """Sets both to the end of the last input line whose output is whole, and returns how many such lines there are.
+def continue_after(output: OutputFile, attention: OutputFile | None, copy: OutputFile | None, nbest: bool) -> int:
+    """Sets all to the end of the last input line that is whole in each, and returns how many such lines there are.
 
-    nbest: lines of output begin with the number of their input line; as the last one's may be incomplete, it is done
-    again. Raises DataError for an output of another kind.
+    attention has a line for each of output's, copy one for each input line. nbest: lines of output begin with the
+    number of their input line; as the last one's may be incomplete, it is done again. Raises DataError for an output of
+    another kind.
     """
-    room = None if attention is None else sum(1 for _ in _whole_lines(attention))
+    room, copied = (None if file is None else sum(1 for _ in _whole_lines(file)) for file in (attention, copy))
     done, num_lines, output.start = 0, 0, 0
     current = -1
     for num_before, (begin, line, end) in enumerate(_whole_lines(output)):
@@ -89,11 +90,11 @@ def continue_after(output: OutputFile, attention: OutputFile | None, nbest: bool
             candidate = (current, num_before, begin)
         else:
             candidate = (num_before + 1, num_before + 1, end)
-        if room is None or candidate[1] <= room:
+        if (room is None or candidate[1] <= room) and (copied is None or candidate[0] <= copied):
             done, num_lines, output.start = candidate
-    if attention is not None:
-        ends = (end for _, _, end in islice(_whole_lines(attention), num_lines))
-        attention.start = max(ends, default=0)
+    for file, count in ((attention, num_lines), (copy, done)):
+        if file is not None:
+            file.start = max((end for _, _, end in islice(_whole_lines(file), count)), default=0)
     return done
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-import os
 import signal
 import sys
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Literal
@@ -19,7 +19,11 @@ from seq2seq.errors import ConfigError, DataError, Problem, UserError
 from seq2seq.registry import PositiveInt
 
 if TYPE_CHECKING:
+    from seq2seq.cli.lines_in import Input, Line
     from seq2seq.cli.lines_out import OutputFile
+    from seq2seq.data.corpus import Context
+    from seq2seq.export.choice import Choice
+    from seq2seq.pipeline import LoadedRun
     from seq2seq.search.translator import Block, Translation, Translator
 
 log = logging.getLogger(__name__)
@@ -31,12 +35,15 @@ JSON_LINES = (".json", ".jsonl")
 
 @dataclass(frozen=True, kw_only=True)
 class TranslateOptions:
-    """What the command takes; `search` is laid over what the run stored."""
+    """What the command takes; `search` and `data` are laid over what the run stored."""
 
     run: str
     input: str | None = None
+    split: Literal["train", "validation", "test"] | None = None
     output: str | None = None
+    copy: str | None = None
     attention: str | None = None
+    tag: str | None = None
     resume: bool = False
     checkpoint: str = "best"
     max_tokens: PositiveInt | None = None
@@ -45,9 +52,14 @@ class TranslateOptions:
     precision: Literal["auto", "fp32", "bf16", "int8"] = "fp32"
     threads: PositiveInt | None = None
     search: dict[str, Any] | None = None
+    data: dict[str, Any] | None = None
     plugins: str | list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
+        if self.input is not None and self.split is not None:
+            raise ValueError("input=FILE and split=NAME both say what is translated: give one of them")
+        if self.data and self.split is None:
+            raise ValueError("data has no effect without split=NAME, which says that examples of it are translated")
         if self.resume and self.output is None:
             raise ValueError("resume=true needs output=FILE, what an earlier start wrote")
 
@@ -73,30 +85,43 @@ def check(tree: dict[str, Any]) -> TranslateOptions:
 
 
 def translate(tree: dict[str, Any], command: list[str]) -> None:
-    from seq2seq.cli.lines_in import open_input
     from seq2seq.training.console import progress_bar, setup_logging
 
     options = check(tree)
     setup_logging(None)
     with ExitStack() as stack:
-        lines, following = open_input(options.input)  # before the model is loaded: a pipe fills meanwhile
-        outputs = Outputs(options, stack)
-        translator, told, nbest = _load(options, tree)
-        outputs.nbest = nbest
+        given = _open(options, tree)  # before the model is loaded: a pipe fills meanwhile
+        outputs = Outputs(options, given, stack)
+        loaded, choice = _load(options, tree)
+        translator, outputs.context = choice.translator, loaded.config.data().context
+        outputs.nbest = loaded.config.search.options.get("nbest", 1) > 1
         if options.resume:
             outputs.continue_earlier()
         # A bar would be drawn between the translations, or between what a person types.
-        typing = options.input is None and sys.stdin.isatty()
+        typing = options.input is None and options.split is None and sys.stdin.isatty()
         quiet = typing or (options.output is None and sys.stdout.isatty())
         advance = None if quiet else stack.enter_context(progress_bar("translating", None))
         stack.enter_context(_stopping(outputs))
-        for block in _searched(translator, lines, following, outputs.done, advance, told):
-            outputs.write(translator, block)
+        lines = given.with_context(outputs.context)
+        for block, plain in _searched(translator, lines, given.following, outputs.done, advance, choice.told):
+            outputs.write(translator, block, plain)
         outputs.begin()  # also where there was nothing to write
 
 
-def _load(options: TranslateOptions, tree: dict[str, Any]) -> tuple[Translator, str | None, bool]:
-    """The translator, what is to be told of its engine, and whether several translations of a line are written."""
+def _open(options: TranslateOptions, tree: dict[str, Any]) -> Input:
+    from seq2seq.cli.lines_in import open_input, open_split
+
+    if options.split is None:
+        return open_input(options.input)
+    return open_split(options.run, options.split, _typed(tree, "data", "plugins"), options.tag)
+
+
+def _typed(tree: dict[str, Any], *keys: str) -> dict[str, Any]:
+    return {key: tree[key] for key in keys if tree.get(key)}
+
+
+def _load(options: TranslateOptions, tree: dict[str, Any]) -> tuple[LoadedRun, Choice]:
+    from seq2seq.cli.tags import check_tag
     from seq2seq.export.choice import choose, torch_precision, use_threads
     from seq2seq.pipeline import load_run
     from seq2seq.search.alignment import attends
@@ -105,26 +130,29 @@ def _load(options: TranslateOptions, tree: dict[str, Any]) -> tuple[Translator, 
     loaded = load_run(
         Path(options.run).expanduser(),
         options.checkpoint,
-        {key: tree[key] for key in ("search", "plugins") if tree.get(key)},
+        _typed(tree, "search", "plugins"),
         device=options.device,
         precision=torch_precision(options.precision),
     )
-    choice = choose(loaded, options.max_tokens, backend=options.backend, precision=options.precision)
+    if options.tag is not None:
+        check_tag(options.tag, loaded.config.data())
+    choice = choose(loaded, options.max_tokens, backend=options.backend, precision=options.precision, tag=options.tag)
     if options.attention is not None and not attends(choice.translator):
         told = "decoder does not attend to the source" if choice.translator.source_tokenizer else "model has no source"
         raise ConfigError(Problem("attention", f"the run's {told}: nothing to write"))
-    return choice.translator, choice.told, loaded.config.search.options.get("nbest", 1) > 1
+    return loaded, choice
 
 
 def _searched(
     translator: Translator,
-    lines: Iterator[str],
+    lines: Iterator[Line],
     following: bool,
     done: int,
     advance: Callable[[int], None] | None,
     told: str | None,
-) -> Iterator[Block]:
-    """The lines in blocks, with their hypotheses; without the blocks whose lines are done.
+) -> Iterator[tuple[Block, list[str]]]:
+    """The lines in blocks, with their hypotheses, and as they were before anything was added to them; without the
+    blocks whose lines are done.
 
     A file is divided alike whatever is done, and so translated to the same bits. Its lines are read and encoded in a
     thread while others are searched.
@@ -139,13 +167,16 @@ def _searched(
             raise _too_short(done, number)
     chunked = chunks_as_they_come(lines, BLOCK) if following else chunks(lines, BLOCK)
 
+    plain: deque[list[str]] = deque()
+
     def encoded() -> Iterator[Block]:
         nonlocal start, told
         for chunk in chunked:
             if told is not None:  # there is something to translate
                 log.info("%s", told)
                 told = None
-            yield translator.encode(chunk, start + 1)
+            plain.append([line.plain for line in chunk])
+            yield translator.encode([line.read for line in chunk], start + 1)
             start += len(chunk)
 
     faults: list[DataError] = []
@@ -158,9 +189,10 @@ def _searched(
 
     if following:  # each is answered before the next one is waited for
         for block in sound(encoded()):
-            yield from translator.find([block], on_done=advance)
+            yield from ((found, plain.popleft()) for found in translator.find([block], on_done=advance))
     else:
-        yield from translator.find(sound(ahead(encoded(), ENCODED)), on_done=advance)
+        blocks = sound(ahead(encoded(), ENCODED))
+        yield from ((found, plain.popleft()) for found in translator.find(blocks, on_done=advance))
     if faults:
         raise faults[0]
     if start < done:
@@ -172,37 +204,41 @@ def _too_short(done: int, number: int) -> DataError:
 
 
 class Outputs:
-    """What is written, and how far it is. done: the input lines whose output is whole."""
+    """What is written, and how far it is. done: the input lines whose output is whole.
 
-    def __init__(self, options: TranslateOptions, stack: ExitStack) -> None:
+    nbest: whether several translations of a line are written. context: what only the model writes with each.
+    """
+
+    def __init__(self, options: TranslateOptions, given: Input, stack: ExitStack) -> None:
         from seq2seq.cli.lines_out import OutputFile, open_new
 
-        used = os.fstat(sys.stdin.fileno()) if options.input is None else Path(options.input).expanduser().stat()
-        others = {"input": used}
+        others = [("input", status) for status in given.files]
         self.done = 0
         self.nbest = False
+        self.context: Context | None = None
         self.json = options.attention is not None and Path(options.attention).suffix in JSON_LINES
         self.resumable = options.output is not None
-        self.translations = OutputFile("standard output", sys.stdout.buffer)
-        self.attention: OutputFile | None = None
-        if options.output is not None:
-            self.translations = open_new("output", options.output, others, stack)
-            others["output"] = Path(options.output).expanduser().stat()
-        if options.attention is not None:
-            self.attention = open_new("attention", options.attention, others, stack)
+        opened: dict[str, OutputFile] = {}
+        for key, name in (("output", options.output), ("copy", options.copy), ("attention", options.attention)):
+            if name is not None:
+                opened[key] = open_new(key, name, others, stack)
+                others.append((key, Path(name).expanduser().stat()))
+        self.translations = opened.get("output", OutputFile("standard output", sys.stdout.buffer))
+        self.copy, self.attention = opened.get("copy"), opened.get("attention")
+        self.files = [file for file in (self.translations, self.copy, self.attention) if file is not None]
 
     def continue_earlier(self) -> None:
         from seq2seq.cli.lines_out import continue_after
 
-        for file in (self.translations, self.attention):
-            if file is not None and file.start is None:
+        for file in self.files:
+            if file.start is None:
                 raise ConfigError(Problem("resume", f"{file.name} is no file that could be continued"))
-        self.done = continue_after(self.translations, self.attention, self.nbest)
+        self.done = continue_after(self.translations, self.attention, self.copy, self.nbest)
         if self.done:
             log.info("continuing after %s lines", f"{self.done:,}")
 
-    def write(self, translator: Translator, block: Block) -> None:
-        """Of a block with all its hypotheses, what is not there yet."""
+    def write(self, translator: Translator, block: Block, plain: Sequence[str]) -> None:
+        """Of a block with all its hypotheses, what is not there yet. plain: its lines, as they are copied."""
         skip = max(self.done - (block.first_line - 1), 0)
         lines, found = block.lines[skip:], translator.decode(block)[skip:]
         if not lines:
@@ -210,7 +246,9 @@ class Outputs:
         self.begin()
         if not self.nbest:
             found = [best_first[:1] for best_first in found]
-        text = "".join(_format(number, best_first, self.nbest) for number, best_first in enumerate(found, self.done))
+        if self.copy is not None:
+            self.copy.write("".join(f"{line}\n" for line in plain[skip:]), self.done)
+        text = "".join(self._format(number, best_first) for number, best_first in enumerate(found, self.done))
         self.translations.write(text, self.done)
         if self.attention is not None:
             for text in _alignments(translator, lines, found, self.json):
@@ -218,10 +256,16 @@ class Outputs:
         self.done += len(lines)
 
     def begin(self) -> None:
-        """Takes away what is written anew, in both files before the first line goes to one of them."""
-        for file in (self.translations, self.attention):
-            if file is not None:
-                file.cut()
+        """Takes away what is written anew, in all files before the first line goes to one of them."""
+        for file in self.files:
+            file.cut()
+
+    def _format(self, number: int, translations: list[Translation]) -> str:
+        if self.context is not None:
+            translations = [replace(t, text=self.context.last_sentence(t.text)) for t in translations]
+        if not self.nbest:
+            return f"{translations[0].text}\n"
+        return "".join(f"{number} ||| {t.text} ||| {t.score:.4f}\n" for t in translations)
 
 
 @contextmanager
@@ -255,12 +299,6 @@ def _alignments(
         sources, translations = zip(*pairs[start : start + MAPS], strict=True)
         maps = attention_maps(translator, sources, translations) or []
         yield "".join(f"{one.json() if json else one.pharaoh()}\n" for one in maps)
-
-
-def _format(number: int, translations: list[Translation], nbest: bool) -> str:
-    if not nbest:
-        return f"{translations[0].text}\n"
-    return "".join(f"{number} ||| {t.text} ||| {t.score:.4f}\n" for t in translations)
 
 
 if __name__ == "__main__":

@@ -138,6 +138,11 @@ class Corpus(ABC):
 corpora: Family[Corpus] = Family("data", Corpus)
 
 
+def tagged(tag: str | None, text: str) -> str:
+    """The text with the tag before it, where there is one, and a text."""
+    return text if tag is None or not text.strip() else f"{tag} {text}"
+
+
 def open_splits(corpus: Corpus) -> dict[Split, Source | None]:
     """Raises DataError with what is wrong with each of them."""
     splits: dict[Split, Source | None] = {}

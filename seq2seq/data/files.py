@@ -27,6 +27,9 @@ class FilesSource(Source):
     def identity(self) -> str:
         return f"{self.about} {file_identity(self.files)}"
 
+    def paths(self) -> Iterable[Path]:
+        return self.files
+
     def read(self, shard: tuple[int, int] = (0, 1), start: int = 0) -> Iterator[Example]:
         first, shards = shard
         texts = (texts for file in self.files for texts in self.read_file(file))

@@ -53,7 +53,16 @@ class JsonLines(TableCorpus):
                 raise DataError(f"{where}: not JSON: {error.msg} at column {error.colno}") from error
             if not isinstance(row, dict):
                 raise DataError(f'{where}: a JSON object is needed, as in {{"en": ..., "de": ...}}')
-            yield (
-                field_of(row, source_field, where) if source_field is not None else "",
-                field_of(row, target_field, where),
-            )
+            source = field_of(row, source_field, where) if source_field is not None else ""
+            target = field_of(row, target_field, where)
+            if b"\\u" in line:
+                _check_characters(source + target, where)
+            yield source, target
+
+
+def _check_characters(text: str, where: str) -> None:
+    """Raises DataError for an escape that is one half of a character."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise DataError(f"{where}: {text[error.start]!a} is half of a character") from error

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from seq2seq.data.corpus import Corpus, Example, Source, Split, corpora
@@ -18,7 +18,10 @@ class TextFileSource(Source):
         self.files = files
 
     def identity(self) -> str:
-        return file_identity(path for pair in self.files for path in pair if path is not None)
+        return file_identity(self.paths())
+
+    def paths(self) -> Iterable[Path]:
+        return (path for pair in self.files for path in pair if path is not None)
 
     def read(self, shard: tuple[int, int] = (0, 1), start: int = 0) -> Iterator[Example]:
         first, shards = shard

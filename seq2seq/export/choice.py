@@ -43,14 +43,21 @@ class Choice:
     told: str | None
 
 
-def choose(loaded: LoadedRun, max_tokens: int | None, *, backend: BackendName, precision: Computation) -> Choice:
-    """max_tokens: None for what suits the engine.
+def choose(
+    loaded: LoadedRun,
+    max_tokens: int | None,
+    *,
+    backend: BackendName,
+    precision: Computation,
+    tag: str | None = None,
+) -> Choice:
+    """max_tokens: None for what suits the engine. tag: what the translator puts before each line.
 
     Raises ConfigError, with every reason, where the engine that is asked for cannot be taken.
     """
     converted, problems = (None, []) if backend == "torch" else _converted(loaded, precision)
     if converted is not None:
-        translator = loaded.translator(max_tokens or (CPU_TOKENS if loaded.device.type == "cpu" else MAX_TOKENS))
+        translator = loaded.translator(max_tokens or (CPU_TOKENS if loaded.device.type == "cpu" else MAX_TOKENS), tag)
         translator.backend = converted
         engine = f"CTranslate2 {ctranslate2.version()}"
         return Choice(translator, engine, f"backend: {engine}" if backend == "auto" else None)
@@ -59,7 +66,7 @@ def choose(loaded: LoadedRun, max_tokens: int | None, *, backend: BackendName, p
     if precision == "int8":
         raise ConfigError(Problem("precision", "int8 needs backend=ctranslate2"), *problems)
     reasons = "; ".join(map(str, problems))
-    translator = loaded.translator(max_tokens or MAX_TOKENS)
+    translator = loaded.translator(max_tokens or MAX_TOKENS, tag)
     return Choice(translator, "torch", f"backend: torch ({reasons})" if problems else None)
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from seq2seq.data.corpus import tagged
 from seq2seq.models.base import Model
 from seq2seq.search.backend import Backend, TorchBackend
 from seq2seq.search.base import PROMPT_ROOM, Hypothesis, Search
@@ -89,7 +90,7 @@ class Translator:
     multiplies the hypotheses, and so the memory, but is not counted. A single line may be longer. max_length: the
     longest source, in tokens without eos; a longer line is cut into parts. precision_context: surrounds the model's
     work, for example torch.autocast. backend: what searches in the place of model and search, which are still what
-    alignments are read from.
+    alignments are read from. tag: what the model reads before each line, and before each part of one that is cut.
     """
 
     def __init__(
@@ -104,6 +105,7 @@ class Translator:
         device: torch.device,
         precision_context: Callable[[], AbstractContextManager[Any]] = nullcontext,
         backend: Backend | None = None,
+        tag: str | None = None,
     ) -> None:
         self.model = model
         self.source_tokenizer = source_tokenizer
@@ -114,6 +116,7 @@ class Translator:
         self.device = device
         self.precision_context = precision_context
         self.backend = backend
+        self.tag = tag
 
     def translate(
         self,
@@ -196,29 +199,36 @@ class Translator:
         if self.source_tokenizer is None:
             return [[ids] for ids in self.target_tokenizer.encode_batch(lines)]
         parts: list[list[list[int]]] = []
+        read = [tagged(self.tag, line) for line in lines]
+        nothing = self._nothing()
         for number, (line, ids) in enumerate(
-            zip(lines, self.source_tokenizer.encode_batch(lines), strict=True), first_line
+            zip(lines, self.source_tokenizer.encode_batch(read), strict=True), first_line
         ):
-            if not line.strip() or not ids:
+            if not line.strip() or ids in nothing:
                 parts.append([])
             elif len(ids) <= self.max_length:
                 parts.append([ids])
             else:
-                parts.append(self._cut(line.strip()))
+                parts.append(self._cut(line.strip(), nothing))
                 logger.warning(
                     "line %d has %d tokens, more than %d: translated in %d parts",
                     *(number, len(ids), self.max_length, len(parts[-1])),
                 )
         return parts
 
-    def _cut(self, text: str) -> list[list[int]]:
+    def _cut(self, text: str, nothing: Sequence[list[int]]) -> list[list[int]]:
         """Halves the text until each part is short enough. text: not empty, without outer whitespace."""
         assert self.source_tokenizer is not None
-        ids = self.source_tokenizer.encode(text)
+        ids = self.source_tokenizer.encode(tagged(self.tag, text))
         if len(ids) <= self.max_length or len(text) == 1:
-            return [ids[: self.max_length]] if ids else []
+            return [] if ids in nothing else [ids[: self.max_length]]
         place = cutting_place(text)
-        return self._cut(text[:place].rstrip()) + self._cut(text[place:].lstrip())
+        return self._cut(text[:place].rstrip(), nothing) + self._cut(text[place:].lstrip(), nothing)
+
+    def _nothing(self) -> list[list[int]]:
+        """The ids of a line that holds nothing for the tokenizer."""
+        assert self.source_tokenizer is not None
+        return [[]] if self.tag is None else self.source_tokenizer.encode_batch([self.tag, f"{self.tag} "])
 
     def batches(self, sources: Sequence[Sequence[int]]) -> Iterator[list[int]]:
         """Places in `sources`, under the budget, the longest first: what does not fit into memory fails at once."""

@@ -332,7 +332,7 @@ def test_patience_without_validation_is_said(command: Command, corpus: None) -> 
             "evaluate run=run beam=3",
             2,
             "beam: unknown key; there are: backend, checkpoint, data, device, max_tokens, plugins, precision, run, "
-            "search, source, split, target, threads, tokenize",
+            "search, source, split, tag, target, threads, tokenize",
         ),
         ("evaluate run=run search.beam_sise=3", 2, "search.beam_sise: unknown key; did you mean 'beam_size'?"),
         (
@@ -342,7 +342,7 @@ def test_patience_without_validation_is_said(command: Command, corpus: None) -> 
         ),
         ("evaluate run=run search=bean", 2, "search: no choice 'bean'; did you mean 'beam'?"),
         ("evaluate run=run model=lstm", 2, "model: is chosen when a run is trained, not here"),
-        ("evaluate run=run ~data", 2, "data: is not there, so it cannot be taken away"),
+        ("evaluate run=run ~tokenizer", 2, "tokenizer: is not there, so it cannot be taken away"),
         (
             "evaluate run=run data.name=text_files data.source=en data.target=de",
             2,

@@ -1,5 +1,6 @@
 """Every command of the README's `sh` blocks runs, in the order of the page, in one working directory."""
 
+import gzip
 import os
 import re
 import subprocess
@@ -52,6 +53,8 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
             (folder / "corpus" / f"{name}.{language}").write_text(text, encoding="utf-8")
     (folder / "in.txt").write_text("the house\n\nthe number 7\n", encoding="utf-8")
     (folder / "prompts.txt").write_text("das Haus\n\n", encoding="utf-8")
+    (folder / "mono").mkdir()
+    (folder / "mono" / "news.jsonl.gz").write_bytes(gzip.compress(b'{"de": "das Haus"}\n{"de": ""}\n'))
     local_hub = folder / "wmt14" / "de-en"
     local_hub.mkdir(parents=True)
     table = pyarrow.table({"translation": [{"de": german, "en": english} for english, german in pairs]})
@@ -91,6 +94,8 @@ def test_the_readme_s_commands_run(workplace: Path) -> None:
             timeout=300,
         )
         assert done.returncode == 0, f"{command}\n{done.stderr}"
+    assert (workplace / "back.de").read_text(encoding="utf-8") == "das Haus\n\n"
+    assert (workplace / "back.en").read_text(encoding="utf-8").count("\n") == 2
     for name in ("out.txt", "alignments.txt"):
         assert (workplace / name).read_text(encoding="utf-8").count("\n") == 3
     assert (workplace / "runs" / "mine" / "evaluation" / "test" / "scores.json").exists()

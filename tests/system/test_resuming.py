@@ -21,7 +21,9 @@ LINES = [
 KINDS = {
     "plain": ("output=out.txt",),
     "nbest": ("output=out.txt", "search.nbest=3"),
+    "copy": ("output=out.txt", "copy=copy.txt"),
     "links": ("output=out.txt", "attention=links.jsonl", "search.nbest=2"),
+    "all": ("output=out.txt", "attention=links.jsonl", "copy=copy.txt", "search.nbest=2"),
 }
 
 
@@ -41,12 +43,12 @@ def start(command: Command, transformer: Path) -> Callable[..., Any]:
 
 
 def read() -> dict[str, bytes]:
-    return {name: Path(name).read_bytes() for name in ("out.txt", "links.jsonl") if Path(name).exists()}
+    return {name: Path(name).read_bytes() for name in ("out.txt", "links.jsonl", "copy.txt") if Path(name).exists()}
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("shares", [(0.4, 0.7), (0.8, 0.3)])
-def test_cut_anywhere(start: Callable[..., Any], kind: str, shares: tuple[float, float]) -> None:
+@pytest.mark.parametrize("shares", [(0.4, 0.7, 0.6), (0.8, 0.3, 0.9), (0.9, 0.8, 0.2)])
+def test_cut_anywhere(start: Callable[..., Any], kind: str, shares: tuple[float, ...]) -> None:
     """shares: how much of each file was written."""
     assert start(*KINDS[kind]).status == 0
     whole = read()
@@ -57,12 +59,12 @@ def test_cut_anywhere(start: Callable[..., Any], kind: str, shares: tuple[float,
     assert told.status == 0, told.err
     assert read() == whole
     assert "continuing after" in told.err
+    if "copy.txt" in whole:
+        assert whole["copy.txt"] == Path("in.txt").read_bytes()
 
 
-@pytest.mark.parametrize("backend", ["torch", "auto"])
-def test_killed_in_the_middle(
-    start: Callable[..., Any], transformer: Path, backend: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.parametrize("more", [["backend=torch"], ["backend=auto"], ["copy=copy.txt"]])
+def test_killed_in_the_middle(start: Callable[..., Any], transformer: Path, more: list[str]) -> None:
     """A process of its own, which writes a part of its second block and is gone."""
     program = (
         "import os, signal, sys\n"
@@ -76,7 +78,7 @@ def test_killed_in_the_middle(
         "lines_out.OutputFile.write = half\n"
         "translate.main()\n"
     )
-    given = [f"run={transformer}", "input=in.txt", "output=out.txt", f"backend={backend}"]
+    given = [f"run={transformer}", "input=in.txt", "output=out.txt", *more]
     done = subprocess.run([sys.executable, "-c", program, *given], capture_output=True, check=False)
     assert done.returncode == -signal.SIGKILL, done.stderr
     assert 3 <= Path("out.txt").read_bytes().count(b"\n") < len(LINES)

@@ -1,10 +1,11 @@
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import pytest
 
-from seq2seq.cli.lines_in import chunks, chunks_as_they_come
+from seq2seq.cli.lines_in import Input, Line, chunks, chunks_as_they_come
 from seq2seq.data.ahead import ahead
+from seq2seq.data.corpus import Context, Corpus, Source, Split
 
 
 def test_chunks() -> None:
@@ -72,3 +73,62 @@ def test_the_thread_ends_with_who_asks() -> None:
         if thread is not threading.current_thread() and thread.daemon:
             thread.join(5)
     assert threading.active_count() == before
+
+
+class Before(Context):
+    """ahead: how many lines are taken before one is given."""
+
+    def __init__(self, ahead: int = 0) -> None:
+        self.ahead = ahead
+
+    def with_context(self, lines: Iterable[str]) -> Iterator[str]:
+        before = ""
+        waiting: list[str] = []
+        for line in lines:
+            waiting.append(f"{before}|{line}")
+            before = line
+            if len(waiting) > self.ahead:
+                yield waiting.pop(0)
+        yield from waiting
+
+    def last_sentence(self, text: str) -> str:
+        return text.rpartition("|")[2]
+
+
+class Told(Corpus):
+    source, target = "en", "de"
+    context = Before()
+
+    def split(self, name: Split) -> Source | None:
+        return None
+
+
+def given(lines: Iterable[str], corpus: Corpus | None = None) -> Input:
+    return Input(iter(lines), False, [], corpus)
+
+
+@pytest.mark.parametrize("ahead", [0, 2])
+def test_lines_with_context(ahead: int) -> None:
+    lines = list(given("abc").with_context(Before(ahead)))
+    assert lines == [Line("a", "|a"), Line("b", "a|b"), Line("c", "b|c")]
+
+
+def test_lines_without_context() -> None:
+    assert list(given("ab").with_context(None)) == [Line("a", "a"), Line("b", "b")]
+
+
+def test_context_does_not_wait_for_the_next_line() -> None:
+    asked: list[str] = []
+
+    def lines() -> Iterator[str]:
+        for line in "ab":
+            asked.append(line)
+            yield line
+
+    read = given(lines()).with_context(Before())
+    assert next(read) == Line("a", "|a")
+    assert asked == ["a"]
+
+
+def test_examples_with_context_have_it_already() -> None:
+    assert list(given(["|a", "x|b"], Told()).with_context(Before())) == [Line("a", "|a"), Line("b", "x|b")]

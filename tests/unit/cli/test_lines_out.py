@@ -11,7 +11,7 @@ from seq2seq.errors import ConfigError, DataError
 def opened(path: Path, text: str | None, stack: ExitStack) -> OutputFile:
     if text is not None:
         path.write_text(text, encoding="utf-8")
-    return open_new("output", str(path), {}, stack)
+    return open_new("output", str(path), [], stack)
 
 
 def kept(file: OutputFile) -> str:
@@ -33,7 +33,7 @@ def kept(file: OutputFile) -> str:
 def test_whole_lines_are_kept(tmp_path: Path, text: str | None, done: int, expected: str) -> None:
     with ExitStack() as stack:
         file = opened(tmp_path / "out.txt", text, stack)
-        assert continue_after(file, None, nbest=False) == done
+        assert continue_after(file, None, None, nbest=False) == done
         assert kept(file) == expected
 
 
@@ -54,7 +54,7 @@ NBEST = "0 ||| a ||| -1.0\n0 ||| b ||| -2.0\n1 ||| 7 ||| 8 ||| -1.5\n2 |||  ||| 
 def test_whole_lists_are_kept(tmp_path: Path, text: str, done: int, num_lines: int) -> None:
     with ExitStack() as stack:
         file = opened(tmp_path / "out.txt", text, stack)
-        assert continue_after(file, None, nbest=True) == done
+        assert continue_after(file, None, None, nbest=True) == done
         assert kept(file).splitlines() == text.splitlines()[:num_lines]
 
 
@@ -72,9 +72,37 @@ def test_whole_lists_are_kept(tmp_path: Path, text: str, done: int, num_lines: i
 def test_alignments_belong_to_what_is_kept(tmp_path: Path, links: str, nbest: bool, done: int, num_lines: int) -> None:
     with ExitStack() as stack:
         file, attention = opened(tmp_path / "out.txt", NBEST, stack), opened(tmp_path / "links.txt", links, stack)
-        assert continue_after(file, attention, nbest) == done
+        assert continue_after(file, attention, None, nbest) == done
         assert kept(file).splitlines() == NBEST.splitlines()[:num_lines]
         assert kept(attention).splitlines() == links.splitlines()[:num_lines]
+
+
+@pytest.mark.parametrize(
+    ("copied", "links", "nbest", "done", "num_lines"),
+    [
+        ("p\nq\nr\ns\n", None, False, 4, 4),
+        ("p\nq\nr\ns\nt\nu", None, False, 4, 4),  # more than the output
+        ("p\nq\nr", None, False, 2, 2),
+        ("", None, False, 0, 0),
+        ("p\nq\nr\n", "0-0\n1-0\n", False, 2, 2),
+        ("p\n", "0-0\n1-0\n", False, 1, 1),
+        ("p\nq\nr\n", None, True, 2, 3),  # a line for each list
+        ("p\nq", None, True, 1, 2),
+        ("p\nq\n", "0-0\n1-0\n", True, 1, 2),
+        ("", "0-0\n1-0\n", True, 0, 0),
+    ],
+)
+def test_copies_belong_to_what_is_kept(
+    tmp_path: Path, copied: str, links: str | None, nbest: bool, done: int, num_lines: int
+) -> None:
+    with ExitStack() as stack:
+        file, copy = opened(tmp_path / "out.txt", NBEST, stack), opened(tmp_path / "copy.txt", copied, stack)
+        attention = opened(tmp_path / "links.txt", links, stack) if links is not None else None
+        assert continue_after(file, attention, copy, nbest) == done
+        assert kept(file).splitlines() == NBEST.splitlines()[:num_lines]
+        assert kept(copy).splitlines() == copied.splitlines()[:done]
+        if attention is not None:
+            assert len(kept(attention).splitlines()) == num_lines
 
 
 @pytest.mark.parametrize(
@@ -85,7 +113,7 @@ def test_something_else_is_not_continued(tmp_path: Path, text: str, line: int) -
     with ExitStack() as stack:
         file = opened(tmp_path / "out.txt", text, stack)
         with pytest.raises(DataError) as caught:
-            continue_after(file, None, nbest=True)
+            continue_after(file, None, None, nbest=True)
         told = f"{file.name}, line {line}: does not fit an n-best list, so there is nothing to continue"
         assert str(caught.value) == told
     assert (tmp_path / "out.txt").read_text(encoding="utf-8") == text
@@ -117,5 +145,5 @@ def test_a_new_file_without_a_line_goes_with_a_fault(tmp_path: Path, text: str, 
 def test_the_input_is_not_written_to(tmp_path: Path) -> None:
     (tmp_path / "in.txt").write_text("a\n", encoding="utf-8")
     with ExitStack() as stack, pytest.raises(ConfigError) as caught:
-        open_new("output", str(tmp_path / "in.txt"), {"input": os.stat(tmp_path / "in.txt")}, stack)
+        open_new("output", str(tmp_path / "in.txt"), [("input", os.stat(tmp_path / "in.txt"))], stack)
     assert str(caught.value) == f"output: {tmp_path}/in.txt is the input; name another file"

@@ -143,6 +143,7 @@ def test_patterns_take_all_files_in_order(tmp_path: Path) -> None:
         ("jsonl", '{"en": 7, "de": "b"}\n', {}, "data.train: FILE, line 1: 'en' holds '7', not text"),
         ("jsonl", "[1]\n", {}, "data.train: FILE, line 1: a JSON object is needed, as in {\"en\": ..., \"de\": ...}"),
         ("jsonl", "\n", {}, "data.train: FILE holds no examples"),
+        ("jsonl", '{"en": "a", "de": "b"}\n{"en": "", "de": "\\ud83d"}\n', {}, "FILE, line 2: '\\ud83d' is half of "),
         ("tsv", "a\tb\nc\n", {}, "FILE, line 2: 1 column, but 2 are needed"),
         ("tsv", "en\tfr\n1\t2\n", {"header": True}, "data.train: FILE, line 1: no column 'de'; the header has en, fr"),
         ("csv", 'en,de\n"a,b\n', {}, "data.train: FILE, line 2: not CSV: unexpected end of data"),

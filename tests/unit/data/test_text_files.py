@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 
 from seq2seq.data.corpus import Example, corpora
+from seq2seq.data.mixture import MixtureSource, TaggedCorpus
 from seq2seq.data.text_files import TextFiles
 from seq2seq.errors import DataError
 
@@ -112,3 +113,14 @@ def test_a_folder_in_place_of_a_file(folder: Path) -> None:
 def test_both_sides_of_one_file_are_refused() -> None:
     with pytest.raises(ValueError, match="both 'en'"):
         TextFiles(train="x", source="en", target="en")
+
+
+def test_the_files_that_are_read(folder: Path) -> None:
+    """Also within a mixture, with tags."""
+    pairs = TextFiles(train=[f"{folder}/a", f"{folder}/b"], source="en", target="de").split("train")
+    alone = TaggedCorpus(TextFiles(train=f"{folder}/a", source=None, target="de"), "<de>").split("train")
+    assert pairs is not None
+    assert alone is not None
+    files = [folder / name for name in ("a.en", "a.de", "b.en.gz", "b.de")]
+    assert list(pairs.paths()) == files
+    assert list(MixtureSource({0: pairs, 2: alone}, 3).paths()) == [*files, folder / "a.de"]

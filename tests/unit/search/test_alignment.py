@@ -196,6 +196,14 @@ def test_of_other_hypotheses_too(tokenizers: dict[str, Tokenizer]) -> None:
     assert maps[2].weights().tolist() == [[1, 0, 0, 0], [0, 0, 0, 1]]
 
 
+def test_a_tag_is_the_first_word(tokenizers: dict[str, Tokenizer]) -> None:
+    """Also of a line in parts, where those of the later parts count as the word behind them."""
+    lines = ["old door", "", "the old woman opens"]
+    maps = maps_of(make_translator(Mirror(), tokenizers["words"], max_length=3, tag="x"), lines)
+    assert [attention.pharaoh() for attention in maps] == ["2-0 1-1 0-2", "", "2-0 1-1 0-2 4-3 3-4 3-5"]
+    assert maps[0].source == ["x", "old", "door", "</s>"]
+
+
 def test_a_line_in_parts(tokenizers: dict[str, Tokenizer]) -> None:
     """Reversed part by part; positions are those of the whole line and of the whole output."""
     line = "the old woman opens a door"

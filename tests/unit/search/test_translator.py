@@ -136,6 +136,37 @@ def test_a_line_of_exactly_the_longest_length_is_not_cut(make_translator, caplog
     assert not caplog.records
 
 
+def test_a_tag_before_each_line_that_has_text(make_translator):
+    search = Echo()
+    found = make_translator(search, tokenizer=Letters(space=True), tag="z").translate(["ab", "", "  ", " c"])
+    assert [of_line[0].text for of_line in found] == ["z ab", "", "", "z  c"]
+    assert search.shapes == [(2, 5)]
+
+
+@pytest.mark.parametrize("space", [False, True])
+def test_a_tag_alone_is_not_translated(make_translator, space):
+    search = Echo()
+    found = make_translator(search, tokenizer=Letters(space), tag="z", max_length=4).translate(["12", "123456"])
+    assert found == [[Translation("", 0.0)]] * 2
+    assert not search.shapes
+
+
+def test_a_tag_before_each_part_of_a_line(make_translator, caplog):
+    search = Echo()
+    with caplog.at_level(logging.WARNING):
+        found = make_translator(search, tokenizer=Letters(space=True), max_length=6, tag="z").translate(["abc defg hi"])
+    assert found[0][0].text == "z abc z defg z hi"
+    assert [record.getMessage() for record in caplog.records] == [
+        "line 1 has 13 tokens, more than 6: translated in 3 parts"
+    ]
+    assert max(width for _, width in search.shapes) <= 6 + 1
+
+
+def test_a_line_that_is_too_long_by_its_tag_is_cut(make_translator):
+    translator = make_translator(max_length=4, tag="z")
+    assert [t.text for [t, _] in translator.translate(["abc", "abcd"])] == ["zabc", "zab zcd"]
+
+
 def test_text_without_whitespace_is_cut_between_characters(make_translator):
     found = make_translator(max_length=3).translate(["abcdefgh"])
     assert found[0][0].text.replace(" ", "") == "abcdefgh"
