@@ -42,6 +42,7 @@ class RunConfig:
     trainer: TrainerOptions
     plugins: list[str] = field(default_factory=list)
     cache: str | None = None
+    init_from: str | None = None
     filters: Mapping[str, Factory[Filter] | None] = field(default_factory=dict)
     streaming: bool = False
     workers: NonNegativeInt | None = None

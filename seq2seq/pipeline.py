@@ -20,7 +20,7 @@ from seq2seq.data.batch import batch_as_text
 from seq2seq.data.corpus import Example, ListSource, Source, Split, open_splits
 from seq2seq.data.encoded import EncodedCorpus
 from seq2seq.data.loader import Loader
-from seq2seq.errors import CheckpointError, ConfigError, DataError, Problem, UserError
+from seq2seq.errors import CheckpointError, ConfigError, DataError, Problem, UserError, listed
 from seq2seq.models.base import Model
 from seq2seq.preparation import TrainingData, add_to_report, encode, report_data, run_tokenizers, training_data
 from seq2seq.search.base import Search
@@ -32,6 +32,7 @@ from seq2seq.training import forecast
 from seq2seq.training.checkpoint import (
     Checkpoint,
     CheckpointStore,
+    load_fitting,
     load_training,
     load_weights,
     open_checkpoint,
@@ -121,6 +122,8 @@ def train(
     """
     parallel.check_devices(config.trainer.devices, config.trainer.device)
     check(config)
+    if config.init_from is not None:
+        RunDir(Path(config.init_from).expanduser()).read_config()
     run = RunDir(path)
     corpus = config.data()
     splits = open_splits(corpus)
@@ -177,7 +180,8 @@ def _prepare_and_train(
         trainer = make_trainer(config, run.checkpoints, tokenizers, data, validation, parallel)
         _check_same_data(trainer)
         _announce(config, data, trainer)
-        _resume(trainer)
+        if not _resume(trainer) and config.init_from is not None:
+            _begin_with(Path(config.init_from).expanduser(), trainer)
         if trainer.done:
             log.info("already done: %s is reached; a larger one continues this run", trainer.reached_limit)
         else:
@@ -324,8 +328,20 @@ def _store(folder: Path, options: TrainerOptions, has_source: bool) -> Checkpoin
     return CheckpointStore(folder, metric=metric, keep_last=options.keep_last, keep_best=options.keep_best)
 
 
-def _resume(trainer: Trainer) -> None:
-    """From the newest checkpoint that is whole. The first rank looks for it, since broken ones are put aside."""
+def _begin_with(path: Path, trainer: Trainer) -> None:
+    """The best weights of another run, those that fit."""
+    store = CheckpointStore(RunDir(path).checkpoints, metric=trainer.checkpoints.metric, keep_last=1, keep_best=1)
+    (checkpoint,) = store.choose("best", average=1, average_of="best")
+    stayed = load_fitting(trainer.model, checkpoint, strategy=trainer.strategy)
+    log.info("weights: those of %s", checkpoint.folder)
+    if stayed:
+        log.warning("%d of this model's are new: %s", len(stayed), listed(stayed, 3, " and "))
+
+
+def _resume(trainer: Trainer) -> bool:
+    """From the newest checkpoint that is whole, if there is one. The first rank looks for it, since broken ones are put
+    aside.
+    """
     newest = trainer.checkpoints.newest(log.warning) if trainer.parallel.first else None
     folder = trainer.parallel.share(newest[0].folder if newest else None)
     if folder is not None:
@@ -341,6 +357,7 @@ def _resume(trainer: Trainer) -> None:
                 f"{checkpoint.folder}: its training state does not fit this version ({error})"
             ) from error
         log.info("continuing at step %s", f"{checkpoint.step:,}")
+    return folder is not None
 
 
 def _finish(config: RunConfig, trainer: Trainer) -> None:

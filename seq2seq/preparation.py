@@ -39,12 +39,21 @@ def run_tokenizers(config: RunConfig, run: RunDir, source: Source, parallel: Par
     """Those of the run, trained on the training data by the first rank where there are none yet."""
     made = None
     if parallel.first and not run.tokenizer.is_dir():
-        made = _known_or_trained_tokenizers(config, source)
+        made = _known_or_trained_tokenizers(config, source) if config.init_from is None else _initial_tokenizers(config)
         made.save(run.tokenizer)
         sizes = dict.fromkeys(len(vocab) for vocab in made.vocabs)
         log.info("tokenizer: %s tokens", " and ".join(f"{size:,}" for size in sizes))
     parallel.wait()
     return made or load_pair(config.tokenizer.component, run.tokenizer, config.has_source)
+
+
+def _initial_tokenizers(config: RunConfig) -> TokenizerPair:
+    """Raises ConfigError where they are of another kind than the config says."""
+    other = RunDir(Path(str(config.init_from)).expanduser())
+    name = other.read_config().get("tokenizer", {}).get("name")
+    if name != config.tokenizer.name:
+        raise ConfigError(Problem("tokenizer", f"is {config.tokenizer.name}, but that of {other.path} is {name}"))
+    return load_pair(config.tokenizer.component, other.tokenizer, config.has_source)
 
 
 def _known_or_trained_tokenizers(config: RunConfig, source: Source) -> TokenizerPair:

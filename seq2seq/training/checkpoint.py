@@ -107,6 +107,31 @@ def load_weights(model: nn.Module, *checkpoints: Checkpoint, strategy: Strategy 
             tensor.copy_(strategy.part(total[name], tensor))
 
 
+def load_fitting(model: nn.Module, checkpoint: Checkpoint, *, strategy: Strategy = ONE_PROCESS) -> list[str]:
+    """Fills the model with those weights that have a name and a shape of its own; the others stay as they are.
+
+    Returns what stayed, and why. Raises CheckpointError where nothing fits.
+    """
+    weights = _read_weights(checkpoint)
+    stayed = []
+    with torch.no_grad():
+        for name, tensor in _unique_tensors(model).items():
+            found = weights.get(name)
+            if found is None:
+                stayed.append(f"{name} is not there")
+            elif found.shape != tensor.shape:
+                stayed.append(f"{name} is {_sizes(found)} there, {_sizes(tensor)} here")
+            else:
+                tensor.copy_(strategy.part(found, tensor))
+    if len(stayed) == len(_unique_tensors(model)):
+        raise CheckpointError(f"{checkpoint.folder / WEIGHTS}: nothing fits this model; for example {stayed[0]}")
+    return stayed
+
+
+def _sizes(tensor: Tensor) -> str:
+    return " x ".join(map(str, tensor.shape))
+
+
 def load_training(checkpoint: Checkpoint) -> dict[str, Any]:
     """The training state, read without unpickling anything but tensors and plain values. Raises CheckpointError."""
     path = checkpoint.folder / TRAINING
