@@ -7,7 +7,7 @@ import pytest
 
 from seq2seq.data import encoded
 from seq2seq.data.corpus import Example, Source
-from seq2seq.data.encoded import Counts, EncodedCorpus, Numbers, Rows, encode_source
+from seq2seq.data.encoded import Counts, EncodedCorpus, Rows, encode_source
 from seq2seq.errors import DataError
 from seq2seq.text.tokenizer import Tokenizer
 
@@ -88,7 +88,7 @@ def test_nothing_left_says_why() -> None:
 
 def test_numbers_in_parts_are_as_one_array() -> None:
     whole = np.array([0, 2, 3, 7, 11, 12, 20])
-    numbers = Numbers(whole[:3], whole[3:6], whole[6:])
+    numbers = encoded.Numbers(whole[:3], whole[3:6], whole[6:])
     assert len(numbers) == 7
     assert list(numbers) == whole.tolist()
     for places in (np.array([6, 0, 3, 3, 5]), np.zeros(0, np.int64)):
