@@ -47,7 +47,7 @@ class SentencePieceTokenizer(Tokenizer):
         character_coverage: part of all characters that get a piece each, 0.98 to 1; the rest is rare
         byte_fallback: spell characters that have no piece with bytes; otherwise they are unk
         normalization: identity keeps text as it is; nfc unifies accents; nfkc and nmt_nfkc unify more
-        max_training_lines: train on an evenly drawn sample of so many lines where there are more; 500,000 need about 1 GB
+        max_training_lines: train on an evenly drawn sample of so many lines at most; 500,000 need about 1 GB
         sampling: null = off; unigram: 0.1 to 0.5, the smaller the more varied; bpe: share of merges left out, as 0.1
     """
 
