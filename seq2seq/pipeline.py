@@ -15,7 +15,7 @@ import torch
 
 from seq2seq.config import RunConfig, read_run
 from seq2seq.data.batch import batch_as_text
-from seq2seq.data.corpus import Example, ListSource, Source
+from seq2seq.data.corpus import Example, ListSource, Source, corpora
 from seq2seq.data.encoded import EncodedCorpus
 from seq2seq.data.loader import Loader
 from seq2seq.data.pools import Pools
@@ -72,6 +72,11 @@ def check(config: RunConfig) -> None:
         model = tried(lambda: config.model(toy, toy if one_vocab else Vocab((*Vocab.special, "c"))))
     if not has_source:
         problems += _without_a_source(config, model)
+    if config.streaming and corpus is not None:
+        try:
+            corpus.shares(None)
+        except ValueError as error:
+            problems.append(Problem(corpora.group, str(error)))
     if options.strategy == "fsdp" and getattr(config.optimizer.component, "needs_whole_weights", False):
         told = f"fsdp cuts weights in parts, but optimizer={config.optimizer.name} needs whole ones: set ddp"
         problems.append(Problem("trainer.strategy", told))
@@ -80,7 +85,7 @@ def check(config: RunConfig) -> None:
         config.loss,
         config.search,
         partial(config.optimizer, [("weight", torch.nn.Parameter(torch.zeros(2, 3)))]),
-        partial(config.schedule, options.max_steps or 1_000_000_000),
+        partial(config.schedule, options.max_steps or (None if config.streaming else 1_000_000_000)),
         lambda: resolve_precision(options.precision, resolve_device(options.device)),
     ]
     if options.recompute and model is not None:

@@ -15,7 +15,7 @@ from typing import Any
 
 from seq2seq.binding import to_plain
 from seq2seq.config import RunConfig
-from seq2seq.data.corpus import Corpus, Example, Source, corpora
+from seq2seq.data.corpus import Corpus, Example, Source
 from seq2seq.data.encoded import EncodedCorpus, Encoder, encode_source
 from seq2seq.data.filters import Surroundings
 from seq2seq.data.pools import Part, Pools, PreparedPools
@@ -125,19 +125,13 @@ def _write_report(run: RunDir, report: Mapping[str, Any]) -> None:
 def training_data(
     config: RunConfig, run: RunDir, sources: Mapping[str, Source], held_out: Sequence[Source], tokenizers: TokenizerPair
 ) -> TrainingData:
-    """sources: the training data of each part of the corpus, by its name.
-
-    Raises ConfigError where streams would need to know their sizes.
-    """
+    """sources: the training data of each part of the corpus, by its name."""
     corpus, max_length = config.data(), config.trainer.max_length
     limit = max_length if config.has_source else None
     encoders = {name: _encoder(config, corpus.parts[name], held_out, tokenizers) for name in sources}
     variations = [make_variation(tokenizers, corpus.parts[name].noise) for name in sources]
     if config.streaming:
-        try:
-            shares = corpus.shares(None)
-        except ValueError as error:
-            raise ConfigError(Problem(corpora.group, str(error))) from error
+        shares = corpus.shares(None)
         streams = [Stream(sources[name], encoders[name], vary) for name, vary in zip(sources, variations, strict=True)]
         return TrainingData(StreamedPools(streams, shares, config.workers), {}, (limit, max_length))
     encoded = {name: _prepared(config, run, name, source, held_out, encoders[name]) for name, source in sources.items()}

@@ -158,7 +158,7 @@ class Mixture(Corpus):
         elif self._temperature == 1:
             return None
         elif sizes is None:
-            raise ValueError("streams have no sizes, which temperature needs; set weights")
+            raise ValueError("temperature needs sizes, which streams do not have: set weights")
         else:
             ratios = [size ** (1 / self._temperature) for size in sizes]
         return [ratio / sum(ratios) for ratio in ratios]

@@ -91,7 +91,7 @@ def test_shares() -> None:
     assert Mixture(parts=parts).shares([100, 900]) is None
     assert Mixture(parts=parts, weights={"a": 3.0, "b": 1.0}).shares(None) == [0.75, 0.25]
     assert Mixture(parts=parts, temperature=2.0).shares([100, 900]) == [0.25, 0.75]  # as 10 to 30
-    with pytest.raises(ValueError, match="streams have no sizes, which temperature needs; set weights"):
+    with pytest.raises(ValueError, match="temperature needs sizes, which streams do not have: set weights"):
         Mixture(parts=parts, temperature=2.0).shares(None)
 
 
