@@ -23,7 +23,7 @@ from seq2seq.data.prepared import content_of, key_of, locked, prepare
 from seq2seq.data.report import data_report, told
 from seq2seq.data.streams import Stream, StreamedPools
 from seq2seq.data.variation import make_variation
-from seq2seq.errors import CheckpointError, ConfigError, Problem, UserError
+from seq2seq.errors import CheckpointError, ConfigError, Problem, UserError, listed
 from seq2seq.text.pair import TokenizerPair, load_pair, train_pair
 from seq2seq.training.checkpoint import write_replaced
 from seq2seq.training.console import progress_bar
@@ -50,10 +50,19 @@ def run_tokenizers(config: RunConfig, run: RunDir, source: Source, parallel: Par
 def _initial_tokenizers(config: RunConfig) -> TokenizerPair:
     """Raises ConfigError where they are of another kind than the config says."""
     other = RunDir(Path(str(config.init_from)).expanduser())
-    name = other.read_config().get("tokenizer", {}).get("name")
-    if name != config.tokenizer.name:
-        raise ConfigError(Problem("tokenizer", f"is {config.tokenizer.name}, but that of {other.path} is {name}"))
-    return load_pair(config.tokenizer.component, other.tokenizer, config.has_source)
+    stored, given = other.read_config().get("tokenizer", {}), to_plain(config.tokenizer)
+    if stored.get("name") != config.tokenizer.name:
+        told = f"is {config.tokenizer.name}, but that of {other.path} is {stored.get('name')}"
+        raise ConfigError(Problem("tokenizer", told))
+    for name, value in given.items():
+        if name in stored and stored[name] != value:
+            told = "tokenizer.%s stays %s, as in %s; %s has no effect"
+            log.warning(told, name, json.dumps(stored[name]), other.path, json.dumps(value))
+    tokenizers = load_pair(config.tokenizer.component, other.tokenizer, config.has_source)
+    known = {token for vocab in tokenizers.vocabs for token in vocab.tokens}
+    if new := [symbol for symbol in config.data().symbols if symbol not in known]:
+        log.warning("not known to the tokenizer of %s, and so cut in parts: %s", other.path, listed(new, 3))
+    return tokenizers
 
 
 def _known_or_trained_tokenizers(config: RunConfig, source: Source) -> TokenizerPair:

@@ -47,9 +47,9 @@ def train(
     """
     parallel.check_devices(config.trainer.devices, config.trainer.device)
     check(config)
-    if config.init_from is not None:
-        RunDir(Path(config.init_from).expanduser()).read_config()
     run = RunDir(path)
+    if config.init_from is not None and not run.has_checkpoints:
+        RunDir(Path(config.init_from).expanduser()).read_config()
     corpus = config.data()
     splits = open_splits(corpus)
     if splits["train"] is None:

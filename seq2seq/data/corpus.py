@@ -122,6 +122,10 @@ class Corpus(ABC):
         """None where the corpus has no such split. Raises DataError, naming the key, where its files are missing."""
 
     @property
+    def is_mixed(self) -> bool:
+        return [*self.parts] != [""]
+
+    @property
     def parts(self) -> Mapping[str, Corpus]:
         """By name the corpora that are prepared and validated each by itself."""
         return {"": self}

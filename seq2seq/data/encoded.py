@@ -252,8 +252,8 @@ class Encoder:
         )
 
 
-def encode_blocks(source: Source, encode: Encoder, start: int = 0) -> Iterator[Block]:
-    examples = source.read(start=start)
+def encode_blocks(source: Source, encode: Encoder) -> Iterator[Block]:
+    examples = source.read()
     while chunk := list(islice(examples, CHUNK)):
         yield encode(chunk)
 

@@ -132,6 +132,8 @@ class Mixture(Corpus):
             if not tag or any(map(str.isspace, tag)):
                 raise ValueError(f"tags: that of {name!r} is {tag!r}, but should be one word, as <2de>")
         made = {name: factory() for name, factory in chosen.items()}
+        if mixed := sorted(name for name, part in made.items() if part.is_mixed):
+            raise ValueError(f"parts: {mixed[0]!r} is a mixture: name its parts here")
         if len({part.source is None for part in made.values()}) > 1:
             alone = sorted(name for name, part in made.items() if part.source is None)
             raise ValueError(f"parts with and without a source cannot be mixed; without: {', '.join(alone)}")

@@ -29,18 +29,23 @@ class Variation:
         self, sources: Sequence[Ids] | None, targets: Sequence[Ids], seed: int
     ) -> tuple[Sequence[Ids] | None, Sequence[Ids]]:
         source, target = self.tokenizers.source, self.tokenizers.target
-        texts = _texts(target, targets)
         if self.noise is not None:
             assert source is not None
             generator = random.Random(seed)
-            pairs = [self.noise(text, generator) for text in texts]
+            pairs = [self.noise(text, generator) for text in _texts(target, targets)]
             said = [text for _, text in pairs]
             return source.sample_batch([text for text, _ in pairs], seed), target.sample_batch(said, seed + 1)
-        if target.sampling:
-            targets = target.sample_batch(texts, seed + 1)
-        if source is not None and sources is not None and source.sampling:
-            sources = source.sample_batch(_texts(source, sources), seed)
-        return sources, targets
+        if sources is not None and source is not None:
+            sources = _sampled(source, sources, seed)
+        return sources, _sampled(target, targets, seed + 1)
+
+
+def _sampled(tokenizer: Tokenizer, rows: Sequence[Ids], seed: int) -> Sequence[Ids]:
+    """A row with unk stays as it is, for its text is not known."""
+    if not tokenizer.sampling:
+        return rows
+    sampled = tokenizer.sample_batch(_texts(tokenizer, rows), seed)
+    return [ids if tokenizer.vocab.unk in ids else new for ids, new in zip(rows, sampled, strict=True)]
 
 
 def _texts(tokenizer: Tokenizer, rows: Sequence[Ids]) -> list[str]:

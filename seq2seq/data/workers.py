@@ -16,7 +16,7 @@ import numpy as np
 
 from seq2seq.data import encoded
 from seq2seq.data.corpus import Example, Source
-from seq2seq.data.encoded import Block, Counts, Encoder, Ints, encode_blocks, offsets_of
+from seq2seq.data.encoded import Block, Counts, Encoder, Ints, offsets_of
 from seq2seq.errors import DataError, UserError
 
 ALONE = 2**16  # examples after which starting other processes pays
@@ -28,7 +28,7 @@ INTERRUPTS = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
 def encode_in_parallel(
     source: Source, encode: Encoder, workers: int | None = None, start: int = 0
 ) -> Generator[Block, None, None]:
-    """As encode_blocks; the blocks are others, what is in them is the same.
+    """As encode_blocks from a place on; the blocks are others, what is in them is the same.
 
     workers: processes beside this one; None: one for each core where there are several.  What cannot be sent to other
     processes, as a plugin's source may be, is encoded in this one.
@@ -37,11 +37,12 @@ def encode_in_parallel(
         cores = min(available_cores(), MOST_WORKERS)
         workers = cores if cores > 1 else 0
     num_read = 0
-    for block in encode_blocks(source, encode, start):
-        yield block
-        num_read += block.counts.read
+    examples = source.read(start=start)
+    while chunk := list(islice(examples, encoded.CHUNK)):
+        yield encode(chunk)
+        num_read += len(chunk)
         if num_read >= ALONE and workers and (job := _packed(source, encode)) is not None:
-            yield from _from_workers(job, start + num_read, workers)
+            yield from _from_workers(job, chunk[-1].number + 1, workers)
             return
 
 

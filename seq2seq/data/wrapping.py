@@ -18,6 +18,9 @@ class WrappingCorpus(Corpus):
     part: ClassVar[str]
 
     def __init__(self, inner: Corpus) -> None:
+        """Raises ValueError for a mixture."""
+        if inner.is_mixed:
+            raise ValueError(f"{self.part} is a mixture: mix such corpora as this one instead")
         self.test_is_apart = inner.test_is_apart
         self._inner = inner
 

@@ -4,6 +4,7 @@ from typing import Any
 import pytest
 
 from seq2seq.data.corpus import Corpus, Example, ListSource, Source, Split
+from seq2seq.data.denoising import Denoising
 from seq2seq.data.mixture import Mixture, MixtureSource, TaggedNoise
 from seq2seq.data.noise import Noise
 from seq2seq.errors import ConfigError, DataError
@@ -149,3 +150,12 @@ def test_identity_is_of_all_parts() -> None:
     assert identity("a", "b") == identity("a", "b")
     assert len({identity("a", "b"), identity("b", "a"), identity("a")}) == 3
     assert identity("a", None) is None
+
+
+def test_mixtures_stand_alone() -> None:
+    inner = Factory(Mixture, "mixture", {"parts": {"a": part("a", 1)}}, "data.parts.b")
+    with pytest.raises(ValueError, match="parts: 'b' is a mixture: name its parts here"):
+        Mixture(parts={"b": inner})
+    noise = Factory(Backwards, "backwards", {})
+    with pytest.raises(ValueError, match="text is a mixture: mix such corpora as this one instead"):
+        Denoising(text=inner, noise=noise)

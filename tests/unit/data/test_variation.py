@@ -51,3 +51,14 @@ def test_noise_makes_both_sides_of_the_target_anew() -> None:
     assert first[0] != other[0]
     assert [sorted(tokenizer.decode(row).split()) for row in first[0]] == [sorted(text.split()) for text in TEXTS]
     assert first[1] == ids
+
+
+def test_a_text_that_is_not_wholly_known_is_not_cut_anew() -> None:
+    tokenizer = subwords(sampling=0.2, byte_fallback=False, normalization="nfkc")
+    vary = make_variation(TokenizerPair(None, tokenizer), None)
+    assert vary is not None
+    ids = tokenizer.encode_batch(["bread \u4e2d and banana", *TEXTS])
+    assert tokenizer.vocab.unk in ids[0]
+    drawn = [vary(None, ids, seed)[1] for seed in range(5)]
+    assert all(rows[0] == ids[0] for rows in drawn)
+    assert any(rows[1] != ids[1] for rows in drawn)
