@@ -107,6 +107,14 @@ def stored_form(config: RunConfig) -> dict[str, Any]:
     return tree
 
 
+def completed(stored: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A stored tree with the defaults of options that are newer; as it is where it does not fit this version."""
+    try:
+        return stored_form(bind_run(stored))
+    except ConfigError:
+        return stored
+
+
 def read_stored(run: RunDir, given: Mapping[str, Any]) -> dict[str, Any]:
     """The stored tree, found right. given: what the user has typed, for its `plugins`.
 

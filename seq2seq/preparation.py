@@ -23,7 +23,7 @@ from seq2seq.data.prepared import content_of, key_of, locked, prepare
 from seq2seq.data.report import data_report, told
 from seq2seq.data.streams import Stream, StreamedPools
 from seq2seq.data.variation import make_variation
-from seq2seq.errors import CheckpointError, ConfigError, Problem, UserError, listed
+from seq2seq.errors import CheckpointError, ConfigError, DataError, Problem, UserError, listed
 from seq2seq.text.pair import TokenizerPair, load_pair, train_pair
 from seq2seq.training.checkpoint import write_replaced
 from seq2seq.training.console import progress_bar
@@ -141,7 +141,10 @@ def training_data(
     variations = [make_variation(tokenizers, corpus.parts[name].noise) for name in sources]
     if config.streaming:
         shares = corpus.shares(None)
-        streams = [Stream(sources[name], encoders[name], vary) for name, vary in zip(sources, variations, strict=True)]
+        streams = [
+            Stream(source, encoders[name], vary, name)
+            for (name, source), vary in zip(sources.items(), variations, strict=True)
+        ]
         return TrainingData(StreamedPools(streams, shares, config.workers), {}, (limit, max_length))
     encoded = {name: _prepared(config, run, name, source, held_out, encoders[name]) for name, source in sources.items()}
     parts = [Part(part, vary) for part, vary in zip(encoded.values(), variations, strict=True)]
@@ -203,6 +206,8 @@ def report_data(
     if not in_full and not data.encoded and run.data_report.exists():
         return
     encoded = data.encoded or _first_read(data.pools, sources)
+    if not encoded:
+        raise DataError("the training data holds no examples that can be used")
     if in_full or not run.data_report.exists():
         reports = {name: data_report(part, sources[name], tokenizers) for name, part in encoded.items()}
         whole = {"parts": reports} if len(reports) > 1 else next(iter(reports.values()))

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from seq2seq.config import RunConfig, stored_form
+from seq2seq.config import RunConfig, completed, stored_form
 from seq2seq.data.corpus import Source, Split, open_splits
 from seq2seq.errors import CheckpointError, ConfigError, DataError, Problem, UserError, listed
 from seq2seq.pipeline import check, make_trainer, total_steps_of
@@ -61,7 +61,8 @@ def train(
         sources = {name: opened for name in corpus.parts if (opened := corpus.split_of(name, "train")) is not None}
     with run.locked() if parallel.first else nullcontext():
         if parallel.first:
-            run.open_for_training(stored_form(config), free=[corpus.key("test")] if corpus.test_is_apart else [])
+            free = [corpus.key("test")] if corpus.test_is_apart else []
+            run.open_for_training(stored_form(config), free, completed)
             setup_logging(run.log)
             run.record_start(command)
         try:

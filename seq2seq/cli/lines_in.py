@@ -85,11 +85,20 @@ def open_split(run: str, split: Split, changes: Mapping[str, Any], tag: str | No
     source = corpus.split(split)
     if source is None:
         raise ConfigError(Problem(f"data.{split}", "there is no such split; name what it holds, or a file with input="))
-    is_text = corpus.source is None or (corpus.noise is not None and split == "train")
-    if tag is not None and corpus.tags and not is_text:
+    texts = {name for name, part in corpus.parts.items() if _is_text(part, split)}
+    if tag is not None and corpus.tags and texts != corpus.parts.keys():
         raise ConfigError(Problem("tag", "the sources of this data have their tags already"))
-    lines = (example.target if is_text else example.source for example in source.read())
+
+    def line(example: Example) -> str:
+        return example.target if corpus.place_of(example.number)[0] in texts else example.source
+
+    lines = map(line, source.read())
     return Input(lines, False, [path.stat() for path in source.paths()], corpus)
+
+
+def _is_text(corpus: Corpus, split: Split) -> bool:
+    """Whether its examples have no sources, or will have some when they are loaded."""
+    return corpus.source is None or (corpus.noise is not None and split == "train")
 
 
 def chunks(lines: Iterator[T], size: int) -> Iterator[list[T]]:

@@ -101,6 +101,11 @@ class Loader:
 
         Raises CheckpointError where the state is of other data or settings, which would make another order.
         """
+        state = {
+            "pool": 0 if state.get("taken") else None,
+            "taken_of_pool": state.get("taken"),
+            **state,
+        }  # an older one
         missing = self.state_dict().keys() - state.keys()
         if missing:
             raise CheckpointError(f"the stored place in the training data lacks {', '.join(sorted(missing))}")

@@ -139,6 +139,10 @@ class Mixture(Corpus):
             raise ValueError(f"parts with and without a source cannot be mixed; without: {', '.join(alone)}")
         if tags and any(part.source is None for part in made.values()):
             raise ValueError("tags stand before sources, and the parts are text alone")
+        contexts = [part.context for part in made.values() if part.context is not None]
+        if any(vars(context) != vars(contexts[0]) for context in contexts):
+            raise ValueError("parts with different contexts cannot be mixed: give the same options to their documents")
+        self.context = contexts[0] if contexts else None
         for name, tag in tags.items():
             made[name] = TaggedCorpus(made[name], tag)
         self._parts = made

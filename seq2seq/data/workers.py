@@ -33,9 +33,7 @@ def encode_in_parallel(
     workers: processes beside this one; None: one for each core where there are several.  What cannot be sent to other
     processes, as a plugin's source may be, is encoded in this one.
     """
-    if workers is None:
-        cores = min(available_cores(), MOST_WORKERS)
-        workers = cores if cores > 1 else 0
+    workers = usual_workers() if workers is None else workers
     num_read = 0
     examples = source.read(start=start)
     while chunk := list(islice(examples, encoded.CHUNK)):
@@ -44,6 +42,12 @@ def encode_in_parallel(
         if num_read >= ALONE and workers and (job := _packed(source, encode)) is not None:
             yield from _from_workers(job, chunk[-1].number + 1, workers)
             return
+
+
+def usual_workers() -> int:
+    """Processes beside this one."""
+    cores = min(available_cores(), MOST_WORKERS)
+    return cores if cores > 1 else 0
 
 
 def available_cores() -> int:

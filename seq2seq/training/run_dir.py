@@ -83,18 +83,24 @@ class RunDir:
             )
         return stored
 
-    def open_for_training(self, config: Mapping[str, Any], free: Collection[str] = ()) -> None:
+    def open_for_training(
+        self,
+        config: Mapping[str, Any],
+        free: Collection[str] = (),
+        complete: Callable[[dict[str, Any]], Mapping[str, Any]] = dict,
+    ) -> None:
         """Stores the config; compares it first with the stored one of a run that has made something already.
 
-        free: keys that may differ, beside those that always may.
+        free: keys that may differ, beside those that always may.  complete: gives a config of an older version what it
+        lacks.
 
         Raises ConfigError with the keys that differ and made a difference so far: a start that ended at a mistake in
         the config, or without memory, must not keep the mistake for ever.
         """
         if self.has_checkpoints:
-            self._compare(config, "", free=free)
+            self._compare(config, complete(self.read_config()), "", free=free)
         elif self.tokenizer.exists():
-            self._compare(config, "tokenizer.", "data.", free=free)
+            self._compare(config, complete(self.read_config()), "tokenizer.", "data.", free=free)
         text = yaml.safe_dump({"format": 1, **config}, sort_keys=False, allow_unicode=True, width=120)
         same = self.config.exists() and self.config.read_bytes() == text.encode()
         if not same and not self.has_checkpoints:
@@ -114,8 +120,10 @@ class RunDir:
         """The batches of a run with trainer.max_tokens=auto, for as long as its config stays the same."""
         write_replaced(self.max_tokens, f"{max_tokens}\n")
 
-    def _compare(self, given: Mapping[str, Any], *prefixes: str, free: Collection[str]) -> None:
-        old, new = flatten(self.read_config()), flatten(given)
+    def _compare(
+        self, given: Mapping[str, Any], stored: Mapping[str, Any], *prefixes: str, free: Collection[str]
+    ) -> None:
+        old, new = flatten(stored), flatten(given)
         problems = []
         for key in sorted(old.keys() | new.keys()):
             before, after = old.get(key, ABSENT), new.get(key, ABSENT)

@@ -15,7 +15,7 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 
 from seq2seq.cli.compose import config_folder, groups
-from seq2seq.config import RunConfig, bind_run, merge, read_run, stored_form
+from seq2seq.config import RunConfig, bind_run, completed, merge, read_run, stored_form
 from seq2seq.errors import CheckpointError, ConfigError
 from seq2seq.pipeline import check
 from seq2seq.training.run_dir import RunDir, flatten
@@ -251,3 +251,12 @@ def test_merge() -> None:
     assert merge(stored, {"search": {"name": "greedy"}})["search"] == {"name": "greedy"}
     assert merge(stored, {"data": {"x": 1}, "a": None}) == {"a": None, "search": stored["search"], "data": {"x": 1}}
     assert stored["search"] == {"name": "beam", "beam_size": 5, "nbest": 1}
+
+
+def test_a_config_of_an_older_version_is_completed() -> None:
+    stored = stored_form(config())
+    older = {key: value for key, value in stored.items() if key != "init_from"}
+    older["data"] = {key: value for key, value in stored["data"].items() if key not in ("streaming", "workers")}
+    assert completed(older) == stored
+    unfit = {**stored, "gone": 1}
+    assert completed(unfit) == unfit

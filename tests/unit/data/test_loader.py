@@ -234,3 +234,13 @@ def test_next_batch_never_ends() -> None:
     stream = iter(loader.next_batch, None)
     assert [len(batch.numbers) for batch in islice(stream, 9)] == [1] * 9
     assert (loader.epoch, loader.position) == (4, 1)
+
+
+def test_a_state_of_before_there_were_pools(corpus: EncodedCorpus) -> None:
+    whole = Loader(corpus, max_tokens=2000, seed=5)
+    for taken in range(7):
+        older = {name: value for name, value in whole.state_dict().items() if name not in ("pool", "taken_of_pool")}
+        assert older["taken"] == taken
+        resumed = Loader(corpus, max_tokens=2000, seed=5)
+        resumed.load_state_dict({**older, "shuffle": True})
+        assert resumed.next_batch().numbers == whole.next_batch().numbers

@@ -5,6 +5,7 @@ import pytest
 
 from seq2seq.data.corpus import Corpus, Example, ListSource, Source, Split
 from seq2seq.data.denoising import Denoising
+from seq2seq.data.documents import Documents
 from seq2seq.data.mixture import Mixture, MixtureSource, TaggedNoise
 from seq2seq.data.noise import Noise
 from seq2seq.errors import ConfigError, DataError
@@ -159,3 +160,15 @@ def test_mixtures_stand_alone() -> None:
     noise = Factory(Backwards, "backwards", {})
     with pytest.raises(ValueError, match="text is a mixture: mix such corpora as this one instead"):
         Denoising(text=inner, noise=noise)
+
+
+def test_the_context_is_that_of_the_parts() -> None:
+    def documents(before: int) -> Factory[Corpus]:
+        return Factory(Documents, "documents", {"sentences": part("a", 1), "before": before})
+
+    assert Mixture(parts={"a": part("a", 1)}).context is None
+    mixture = Mixture(parts={"a": part("a", 1), "b": documents(2), "c": documents(2)}, tags={"b": "<b>"})
+    assert mixture.context is not None
+    assert list(mixture.context.with_context(["one", "two"])) == ["one", "one <sep> two"]
+    with pytest.raises(ValueError, match="parts with different contexts cannot be mixed"):
+        Mixture(parts={"b": documents(2), "c": documents(3)})
