@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from seq2seq.data.ahead import Ahead
-from seq2seq.data.corpus import Context, Corpus, Split
+from seq2seq.data.corpus import Context, Corpus, Example, Split
 from seq2seq.data.lines import read_lines, read_stream
 from seq2seq.errors import ConfigError, DataError, Problem
 

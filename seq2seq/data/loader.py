@@ -101,11 +101,8 @@ class Loader:
 
         Raises CheckpointError where the state is of other data or settings, which would make another order.
         """
-        state = {
-            "pool": 0 if state.get("taken") else None,
-            "taken_of_pool": state.get("taken"),
-            **state,
-        }  # an older one
+        taken = state.get("taken")
+        state = {"pool": 0 if taken else None, "taken_of_pool": taken, **state}  # what an older one lacks
         missing = self.state_dict().keys() - state.keys()
         if missing:
             raise CheckpointError(f"the stored place in the training data lacks {', '.join(sorted(missing))}")
@@ -114,10 +111,10 @@ class Loader:
         ]
         if differing:
             raise CheckpointError(f"the stored place belongs to other training data: {'; '.join(differing)}")
-        epoch, taken = state["epoch"], state["taken_of_pool"]
-        if epoch < 0 or not self._found(epoch, state["pool"], taken):
+        epoch, of_pool = state["epoch"], state["taken_of_pool"]
+        if epoch < 0 or not self._found(epoch, state["pool"], of_pool):
             raise CheckpointError(
-                f"the stored place in the training data, epoch {epoch}, batch {taken}, does not exist"
+                f"the stored place in the training data, epoch {epoch}, batch {of_pool}, does not exist"
             )
         self.position = state["taken"] // self.world_size
 

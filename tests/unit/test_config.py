@@ -213,7 +213,7 @@ def test_the_stored_form_is_complete_and_plain(tmp_path: Path) -> None:
     stored = yaml.safe_load(run.config.read_text(encoding="utf-8"))
     assert list(stored) == [
         "format", "model", "data", "tokenizer", "optimizer", "schedule", "loss", "search", "trainer", "plugins",
-        "cache",
+        "cache", "init_from",
     ]  # fmt: skip
     encoder = {"name": "lstm", "d_model": 256, "num_layers": 3, "direction": "both", "dropout": 0.2}
     assert stored["model"]["encoder"].items() >= encoder.items()
