@@ -1,12 +1,10 @@
-"""From a config to all that it names, put together: the training run, and a stored run made ready for use."""
+"""From a config to all that it names, put together: a trainer, and a stored run made ready for use."""
 
 from __future__ import annotations
 
 import logging
 import math
-import shlex
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, nullcontext
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
@@ -15,39 +13,33 @@ from typing import Any, TypeVar
 
 import torch
 
-from seq2seq.config import RunConfig, read_run, stored_form
+from seq2seq.config import RunConfig, read_run
 from seq2seq.data.batch import batch_as_text
-from seq2seq.data.corpus import Example, ListSource, Source, Split, open_splits
+from seq2seq.data.corpus import Example, ListSource, Source
 from seq2seq.data.encoded import EncodedCorpus
 from seq2seq.data.loader import Loader
-from seq2seq.errors import CheckpointError, ConfigError, DataError, Problem, UserError, listed
+from seq2seq.data.pools import Pools
+from seq2seq.errors import ConfigError, Problem
 from seq2seq.models.base import Model
-from seq2seq.preparation import TrainingData, add_to_report, encode, report_data, run_tokenizers, training_data
+from seq2seq.preparation import encode
 from seq2seq.search.base import Search
 from seq2seq.search.beam import Beam
 from seq2seq.search.translator import Translator
 from seq2seq.text.pair import TokenizerPair, load_pair
 from seq2seq.text.vocab import Vocab
-from seq2seq.training import forecast
 from seq2seq.training.checkpoint import (
     Checkpoint,
     CheckpointStore,
-    load_fitting,
-    load_training,
     load_weights,
-    open_checkpoint,
 )
 from seq2seq.training.compiled import CompiledLayers, compile_layers
-from seq2seq.training.console import IN_FILE_ONLY, ConsoleReporter, setup_logging
 from seq2seq.training.evaluator import ValidationPart, Validator
-from seq2seq.training.fitting import Parts, find_max_tokens, longest_batch, stored_or_found_max_tokens
 from seq2seq.training.generators import seed_generators
 from seq2seq.training.options import TrainerOptions
-from seq2seq.training.parallel import ALONE, Parallel, contact
+from seq2seq.training.parallel import ALONE, Parallel
 from seq2seq.training.precision import Precision, autocast, resolve_device, resolve_precision
 from seq2seq.training.recompute import recompute_layers
-from seq2seq.training.reporters import JsonLines, TensorBoard
-from seq2seq.training.run_dir import RunDir, flatten
+from seq2seq.training.run_dir import RunDir
 from seq2seq.training.strategies import Strategy, make_strategy
 from seq2seq.training.trainer import Trainer
 
@@ -113,167 +105,11 @@ def _without_a_source(config: RunConfig, model: Model | None) -> Iterator[Proble
         yield Problem("trainer.metric", f"text without a source has no {metric}: set loss")
 
 
-def train(
-    config: RunConfig, path: Path, command: Sequence[str], parallel: Parallel = ALONE, only_check: bool = False
-) -> None:
-    """Starts or continues the run in `path`; of several ranks all call this, and the first one writes.
-
-    only_check: prepares the data and tells what is in it, and does not train.
-    """
-    parallel.check_devices(config.trainer.devices, config.trainer.device)
-    check(config)
-    if config.init_from is not None:
-        RunDir(Path(config.init_from).expanduser()).read_config()
-    run = RunDir(path)
-    corpus = config.data()
-    splits = open_splits(corpus)
-    if splits["train"] is None:
-        raise ConfigError(Problem(corpus.key("train"), "is missing; it has to be given"))
-    if config.trainer.num_threads is not None:
-        torch.set_num_threads(config.trainer.num_threads)
-    sources = dict.fromkeys(corpus.parts, splits["train"])
-    if len(sources) > 1:
-        sources = {name: opened for name in corpus.parts if (opened := corpus.split_of(name, "train")) is not None}
-    with run.locked() if parallel.first else nullcontext():
-        if parallel.first:
-            run.open_for_training(stored_form(config), free=[corpus.key("test")] if corpus.test_is_apart else [])
-            setup_logging(run.log)
-            run.record_start(command)
-        try:
-            with contact():
-                _prepare_and_train(config, run, splits, sources, parallel, only_check)
-        except Exception as error:  # the command tells it on the screen
-            log.error("%s", error, exc_info=not isinstance(error, UserError), extra=IN_FILE_ONLY)
-            raise
-        if only_check:
-            log.info("nothing was trained; without check=true the same command trains")
-            return
-        log.info("the run is in %s; what to type next:", path)
-        plugins = [f"plugins=[{','.join(config.plugins)}]"] if config.plugins else []
-        if splits["test"] is not None:
-            log.info("  %s", shlex.join(["seq2seq-evaluate", f"run={path}", "split=test", *plugins]))
-        log.info("  %s", shlex.join(["seq2seq-translate", f"run={path}", "input=FILE", "output=FILE", *plugins]))
-
-
-def _prepare_and_train(
-    config: RunConfig,
-    run: RunDir,
-    splits: Mapping[Split, Source | None],
-    sources: Mapping[str, Source],
-    parallel: Parallel,
-    only_check: bool,
-) -> None:
-    """sources: the training data of each part."""
-    validation = splits["validation"]
-    held_out = [part for part in (validation, splits["test"]) if part is not None]
-    assert splits["train"] is not None
-    tokenizers = run_tokenizers(config, run, splits["train"], parallel)
-    data = training_data(config, run, sources, held_out, tokenizers)
-    if parallel.first:
-        report_data(run, data, sources, tokenizers, in_full=only_check)
-    if only_check:
-        _foretell(config, run, tokenizers, data, parallel)
-        return
-    if config.trainer.max_tokens == "auto":
-        config = _with_max_tokens(config, run, tokenizers, data, parallel)
-    with ExitStack() as stack:
-        trainer = make_trainer(config, run.checkpoints, tokenizers, data, validation, parallel)
-        _check_same_data(trainer)
-        _announce(config, data, trainer)
-        if not _resume(trainer) and config.init_from is not None:
-            _begin_with(Path(config.init_from).expanduser(), trainer)
-        if trainer.done:
-            log.info("already done: %s is reached; a larger one continues this run", trainer.reached_limit)
-        else:
-            if parallel.first:
-                _report_to_files_and_screen(config, run, data, trainer, stack)
-            _compile(trainer, data)
-            trainer.train()
-            _finish(config, trainer)
-    best = trainer.checkpoints.best(1)
-    told = f"trained {trainer.progress.step:,} steps"
-    if best:
-        found = "  ".join(f"{name} {value:.2f}" for name, value in best[0].metrics.items() if "/" not in name)
-        told += f"; the best validation, at step {best[0].step:,}: {found}"
-    log.info("%s", told)
-
-
-def _compile(trainer: Trainer, data: TrainingData) -> None:
-    if trainer.compiled is not None:  # half of the budget: the longest on both sides would be the largest batch
-        trainer.compile(longest_batch(data.longest, max_tokens=trainer.options.token_budget // 2))
-
-
-def _foretell(
-    config: RunConfig, run: RunDir, tokenizers: TokenizerPair, data: TrainingData, parallel: Parallel
-) -> None:
-    """What training would take, told and added to the report of the data."""
-    log.info("trying a few updates, to tell the time and memory of training")
-    try:
-        if config.trainer.max_tokens == "auto":
-            config = _with_max_tokens(config, run, tokenizers, data, parallel)
-        trainer = make_trainer(config, run.checkpoints, tokenizers, data, None, parallel)
-        _compile(trainer, data)
-        found = forecast.forecast(trainer, _total_steps(config.trainer, trainer.loader))
-    except (UserError, RuntimeError, MemoryError) as error:
-        fault = {"failed": str(error)} if isinstance(error, UserError) else forecast.failed(error)
-        if fault is None or not parallel.alone:  # other ranks wait for this one
-            raise
-        found = fault
-    if parallel.first:
-        add_to_report(run, "training", found)
-        for line in forecast.told(found):
-            log.info("%s", line)
-
-
-def _with_max_tokens(
-    config: RunConfig, run: RunDir, tokenizers: TokenizerPair, data: TrainingData, parallel: Parallel
-) -> RunConfig:
-    """A number in the place of trainer.max_tokens=auto."""
-    options = config.trainer
-    device = resolve_device(options.device)
-    precision = partial(autocast, device, resolve_precision(options.precision, device))
-
-    def make_parts() -> Parts:
-        model = config.model(*tokenizers.vocabs)
-        if options.recompute:
-            recompute_layers(model)
-        return model.to(device), config.loss(), config.optimizer(model.named_parameters())
-
-    num_examples = sum(map(len, data.encoded.values())) or None
-    find = partial(
-        find_max_tokens, make_parts, data.longest, options, device, precision, parallel, num_examples=num_examples
-    )
-    found = stored_or_found_max_tokens(run, find, parallel)
-    return replace(config, trainer=replace(options, max_tokens=found))
-
-
-def _report_to_files_and_screen(
-    config: RunConfig, run: RunDir, data: TrainingData, trainer: Trainer, stack: ExitStack
-) -> None:
-    console = ConsoleReporter(total_steps=_total_steps(config.trainer, trainer.loader))
-    step = trainer.progress.step
-    board = TensorBoard(run.tensorboard, resume_step=step)
-    for name, encoded in data.encoded.items() if not step else ():
-        board.lengths(encoded, name)
-    trainer.reporters = [console, JsonLines(run.metrics, resume_step=step), board]
-    for reporter in trainer.reporters:
-        stack.enter_context(closing(reporter))
-    trainer.on_step = console.progress
-
-
-def _check_same_data(trainer: Trainer) -> None:
-    """Raises DataError where not all ranks have read the same."""
-    states = trainer.parallel.gather(trainer.loader.state_dict())
-    differing = [rank for rank, state in enumerate(states) if state != states[0]]
-    if differing:
-        raise DataError(f"rank {differing[0]} has read other training data than rank 0: is one's copy out of date?")
-
-
 def make_trainer(
     config: RunConfig,
     checkpoints: Path,
     tokenizers: TokenizerPair,
-    data: TrainingData,
+    data: EncodedCorpus | Pools,
     validation: Source | None,
     parallel: Parallel = ALONE,
 ) -> Trainer:
@@ -282,7 +118,7 @@ def make_trainer(
     device = resolve_device(options.device)
     precision = partial(autocast, device, resolve_precision(options.precision, device))
     loader = Loader(
-        data.pools,
+        data,
         max_tokens=options.token_budget,
         seed=options.seed,
         rank=parallel.rank,
@@ -290,7 +126,7 @@ def make_trainer(
     )
     seed_generators(options.seed)
     model = config.model(*tokenizers.vocabs)
-    total_steps = _total_steps(options, loader)
+    total_steps = total_steps_of(options, loader)
     compiled = compile_layers(options.compile, model, device, total_steps)
     if options.recompute:
         recompute_layers(model)
@@ -304,7 +140,7 @@ def make_trainer(
         schedule=config.schedule(total_steps),
         loader=loader,
         validator=_validator(config, validation, model, tokenizers, device, precision, strategy),
-        checkpoints=_store(checkpoints, options, has_source=tokenizers.source is not None),
+        checkpoints=store_of(checkpoints, options, has_source=tokenizers.source is not None),
         reporters=[],
         options=options,
         device=device,
@@ -315,7 +151,7 @@ def make_trainer(
     )
 
 
-def _total_steps(options: TrainerOptions, loader: Loader) -> int | None:
+def total_steps_of(options: TrainerOptions, loader: Loader) -> int | None:
     """The first of the limits that are known beforehand."""
     limits = [options.max_steps]
     if options.max_epochs is not None and loader.batches_per_epoch is not None:
@@ -323,80 +159,9 @@ def _total_steps(options: TrainerOptions, loader: Loader) -> int | None:
     return min((limit for limit in limits if limit is not None), default=None)
 
 
-def _store(folder: Path, options: TrainerOptions, has_source: bool) -> CheckpointStore:
+def store_of(folder: Path, options: TrainerOptions, has_source: bool) -> CheckpointStore:
     metric = options.metric or ("bleu" if has_source else "loss")
     return CheckpointStore(folder, metric=metric, keep_last=options.keep_last, keep_best=options.keep_best)
-
-
-def _begin_with(path: Path, trainer: Trainer) -> None:
-    """The best weights of another run, those that fit."""
-    store = CheckpointStore(RunDir(path).checkpoints, metric=trainer.checkpoints.metric, keep_last=1, keep_best=1)
-    (checkpoint,) = store.choose("best", average=1, average_of="best")
-    stayed = load_fitting(trainer.model, checkpoint, strategy=trainer.strategy)
-    log.info("weights: those of %s", checkpoint.folder)
-    if stayed:
-        log.warning("%d of this model's are new: %s", len(stayed), listed(stayed, 3, " and "))
-
-
-def _resume(trainer: Trainer) -> bool:
-    """From the newest checkpoint that is whole, if there is one. The first rank looks for it, since broken ones are put
-    aside.
-    """
-    newest = trainer.checkpoints.newest(log.warning) if trainer.parallel.first else None
-    folder = trainer.parallel.share(newest[0].folder if newest else None)
-    if folder is not None:
-        if newest is None:
-            checkpoint = open_checkpoint(folder)
-            newest = checkpoint, load_training(checkpoint)
-        checkpoint, state = newest
-        load_weights(trainer.model, checkpoint, strategy=trainer.strategy)
-        try:
-            trainer.load_state_dict(state)
-        except (KeyError, TypeError, ValueError, RuntimeError) as error:
-            raise CheckpointError(
-                f"{checkpoint.folder}: its training state does not fit this version ({error})"
-            ) from error
-        log.info("continuing at step %s", f"{checkpoint.step:,}")
-    return folder is not None
-
-
-def _finish(config: RunConfig, trainer: Trainer) -> None:
-    """The final scores, with the hyperparameters that led to them."""
-    best = trainer.checkpoints.best(1)
-    metrics = best[0].metrics if best else {}
-    hyperparameters = {
-        key: value if isinstance(value, str | int | float | bool) else str(value)
-        for key, value in flatten(stored_form(config)).items()
-    }
-    for reporter in trainer.reporters:
-        reporter.finish(hyperparameters, {f"best/{name}": value for name, value in metrics.items()})
-
-
-def _announce(config: RunConfig, data: TrainingData, trainer: Trainer) -> None:
-    options, parallel = config.trainer, trainer.parallel
-    number = sum(parameter.numel() for parameter in trainer.model.parameters())
-    used = resolve_precision(options.precision, trainer.device)
-    if not data.encoded:
-        log.info("data: read and encoded while training")
-    for name, encoded in data.encoded.items():
-        left_out = {
-            "an empty side": encoded.counts.empty,
-            f"more than trainer.max_length={options.max_length} tokens": encoded.counts.long,
-        }
-        told = "; ".join(f"{count:,} with {why} left out" for why, count in left_out.items() if count)
-        unit = "lines of text" if encoded.sources is None else "training pairs"
-        log.info("%s: %s %s%s", name or "data", f"{len(encoded):,}", unit, f" ({told})" if told else "")
-    log.info("model: %s, %s parameters, %s on %s", config.model.name, f"{number:,}", used, trainer.device)
-    in_epoch = trainer.loader.batches_per_epoch
-    told = "" if in_epoch is None else f"{in_epoch:,} in an epoch, "
-    log.info("batches: %sof at most %s tokens", told, f"{options.token_budget:,}")
-    if not parallel.alone:
-        log.info("%d ranks (%s): an update takes a batch of each", parallel.world_size, options.strategy)
-    elif options.strategy != "ddp":
-        log.warning("trainer.strategy=%s has no effect on one process", options.strategy)
-    if trainer.validator is None:
-        told = "no validation data: no scores, no best checkpoint"
-        log.warning("%s%s", told, ", and trainer.patience has no effect" if options.patience else "")
 
 
 def _validator(
@@ -495,7 +260,7 @@ def load_run(
     tokenizers = load_pair(config.tokenizer.component, run.tokenizer, config.has_source)
     model = config.model(*tokenizers.vocabs)
     options = config.trainer
-    store = _store(run.checkpoints, options, config.has_source)
+    store = store_of(run.checkpoints, options, config.has_source)
     chosen = store.choose(checkpoint, average=options.average, average_of=options.average_of)
     load_weights(model, *chosen)
     model.to(used_device).eval()

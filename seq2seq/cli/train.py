@@ -45,7 +45,7 @@ def train(tree: dict[str, Any], command: list[str]) -> None:
 
 def _train(tree: dict[str, Any], command: list[str], parallel: Parallel) -> None:
     from seq2seq.config import bind_run
-    from seq2seq.pipeline import train as train_run
+    from seq2seq.training_run import train as train_run
 
     run = Path(tree["run"]).expanduser()
     try:

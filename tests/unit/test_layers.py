@@ -25,6 +25,7 @@ LAYERS = (
     ("config",),
     ("preparation",),
     ("pipeline",),
+    ("training_run",),
     ("export",),
     ("cli",),
 )

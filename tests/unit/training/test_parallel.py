@@ -12,7 +12,6 @@ import torch
 from seq2seq.data.corpus import Example, ListSource
 from seq2seq.data.encoded import encode_source
 from seq2seq.errors import ConfigError, DataError
-from seq2seq.pipeline import _check_same_data
 from seq2seq.search.beam import Beam
 from seq2seq.search.translator import Interrupted, Translator
 from seq2seq.text.plain import WordTokenizer
@@ -20,6 +19,7 @@ from seq2seq.training.evaluator import ValidationPart, Validator
 from seq2seq.training.interrupts import Interrupts
 from seq2seq.training.parallel import ALONE, LAUNCHED, Parallel, RankLost, contact, join
 from seq2seq.training.strategies import make_strategy
+from seq2seq.training_run import _check_same_data
 
 
 def test_one_process_has_nobody_to_talk_to(monkeypatch: pytest.MonkeyPatch) -> None:
