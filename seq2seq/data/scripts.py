@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Sequence
 from functools import cache
 
-# Han characters, with extensions and compatibility forms; kana; syllables of Hangul.
+# For sets of characters in a pattern. Han has its extensions and compatibility forms.
 HAN = "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
-SYLLABLES = "\u3041-\u30ff\u31f0-\u31ff\uff66-\uff9f\uac00-\ud7a3"
-# The scripts that leave no space between words: these, Thai, Lao, Tibetan, Burmese and Khmer, but not Hangul.
-UNSPACED = f"{HAN}\u3041-\u30ff\u31f0-\u31ff\uff66-\uff9f\u0e00-\u0fff\u1000-\u109f\u1780-\u17ff"
+KANA = "\u3041-\u30ff\u31f0-\u31ff\uff66-\uff9f"
+HANGUL = "\uac00-\ud7a3"
+UNSPACED = f"{HAN}{KANA}\u0e00-\u0fff\u1000-\u109f\u1780-\u17ff"  # and Thai, Lao, Tibetan, Burmese, Khmer
 
 _HAN = re.compile(f"[{HAN}]+")
-_SYLLABLES = re.compile(f"[{SYLLABLES}]+")
+_SYLLABLES = re.compile(f"[{KANA}{HANGUL}]+")
 _UNSPACED = re.compile(f"[{UNSPACED}]+")
+# Two characters of Chinese or Japanese, or one after their punctuation.
+_WITHOUT_SPACE = re.compile(f"[{HAN}{KANA}][{HAN}{KANA}]|[\u3000-\u303f\uff01-\uff0f\uff1a-\uff1f].")
 
 SCRIPTS = {  # names as in Unicode, and the codes (ISO 639) of languages that are written in them
     "LATIN": "af ca cs cy da de en eo es et eu fi fr ga gl hr hu id is it lt lv ms mt nb nl nn no pl pt ro sk sl so sq"
@@ -55,6 +58,14 @@ def extent(text: str) -> int:
 def has_spaces(text: str) -> bool:
     """Whether most of it is in scripts with spaces between words."""
     return text.isascii() or 2 * _length_of(_UNSPACED, text) < len(text)
+
+
+def joined(parts: Sequence[str]) -> str:
+    """A text of its parts, which have a space between, but in Chinese and Japanese."""
+    text = parts[0]
+    for part in parts[1:]:
+        text += part if _WITHOUT_SPACE.fullmatch(text[-1:] + part[:1]) else f" {part}"
+    return text
 
 
 def _length_of(runs: re.Pattern[str], text: str) -> int:
