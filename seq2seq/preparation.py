@@ -172,7 +172,7 @@ def _prepared(
     corpus = config.data().parts[name]
     identities = [part.identity() for part in (source, *held_out)]
     if None in identities:
-        with progress_bar(title, None) as advance:
+        with progress_bar(title, source.about_how_many()) as advance:
             return encode_source(
                 source,
                 encoder.source_tokenizer,
@@ -185,7 +185,7 @@ def _prepared(
     made_by = [identities, languages, to_plain(config.filters), content_of(run.tokenizer), encoder.max_length]
     folder = _cache(config) / "prepared" / key_of(*made_by)
     try:
-        with progress_bar(title, None) as advance:
+        with progress_bar(title, source.about_how_many()) as advance:
             return prepare(source, encoder, folder, workers=config.workers, progress=advance)
     except OSError as error:
         raise _unwritable_cache(folder, error) from error
@@ -229,5 +229,5 @@ def _cache(config: RunConfig) -> Path:
 
 
 def encode(source: Source, tokenizers: TokenizerPair, title: str, max_length: int | None) -> EncodedCorpus:
-    with progress_bar(title, None) as advance:
+    with progress_bar(title, source.about_how_many()) as advance:
         return encode_source(source, tokenizers.source, tokenizers.target, max_length=max_length, progress=advance)

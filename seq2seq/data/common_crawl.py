@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -46,6 +46,10 @@ class CommonCrawl(TableCorpus):
         super().__init__({"train": train, "validation": validation, "test": test}, None, target, None, None)
         self.unit = unit
         self.identified_as = identified_as
+
+    def count(self, paths: Iterable[Path]) -> int | None:
+        """Sentences are found in reading only."""
+        return None
 
     def read_file(self, path: Path) -> Iterator[Texts]:
         units = self._units()

@@ -37,6 +37,10 @@ class Source(ABC):
         Raises DataError, with file and line, for what cannot be read.
         """
 
+    def about_how_many(self) -> int | None:
+        """Examples, as far as can be told at once; for bars of progress."""
+        return None
+
     def identity(self) -> str | None:
         """Another one when other examples are read; None where that cannot be told, and nothing is kept of them."""
         return None
@@ -54,6 +58,9 @@ class IndexedSource(Source):
 
     @abstractmethod
     def __getitem__(self, number: int) -> Example: ...
+
+    def about_how_many(self) -> int:
+        return len(self)
 
     def read(self, shard: tuple[int, int] = (0, 1), start: int = 0) -> Iterator[Example]:
         first, shards = shard

@@ -62,6 +62,30 @@ class Rows:
         return lengths
 
 
+class Numbers:
+    """The numbers of examples in parts of equally many but for the last, which are not joined: a long array to read."""
+
+    def __init__(self, *parts: Longs) -> None:
+        self.parts = parts
+        self._of_part = max(1, len(parts[0]))
+
+    def __len__(self) -> int:
+        return self._of_part * (len(self.parts) - 1) + len(self.parts[-1])
+
+    def __getitem__(self, places: Longs | slice) -> Longs:
+        if isinstance(places, slice):
+            places = np.arange(*places.indices(len(self)))
+        numbers = np.empty(len(places), np.int64)
+        of_part, in_part = np.divmod(places, self._of_part)
+        for part in np.unique(of_part):
+            chosen = of_part == part
+            numbers[chosen] = self.parts[part][in_part[chosen]]
+        return numbers
+
+    def __iter__(self) -> Iterator[int]:
+        return (number for part in self.parts for number in part.tolist())
+
+
 @dataclass(frozen=True)
 class Counts:
     """Examples that a split holds, and those that were left out: an empty side, too many tokens, filters."""
@@ -87,7 +111,7 @@ class EncodedCorpus:
         self,
         sources: Rows | None,
         targets: Rows,
-        numbers: Longs,
+        numbers: Longs | Numbers,
         examples: Sequence[Example] | None = None,
         counts: Counts | None = None,
         digest: str | None = None,

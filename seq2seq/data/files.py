@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from seq2seq.data.corpus import Corpus, Example, Source, Split, corpora
-from seq2seq.data.lines import one_line, resolve
+from seq2seq.data.lines import about_how_many_lines, one_line, resolve
 from seq2seq.errors import DataError
 
 Texts = tuple[str, str]  # source (empty where there is only a target), target
@@ -18,11 +18,21 @@ Texts = tuple[str, str]  # source (empty where there is only a target), target
 class FilesSource(Source):
     """The examples of some files, one file after the other; nothing is kept in memory."""
 
-    def __init__(self, files: Sequence[Path], read_file: Callable[[Path], Iterator[Texts]], about: str) -> None:
-        """about: all that the texts depend on beside the files."""
+    def __init__(
+        self,
+        files: Sequence[Path],
+        read_file: Callable[[Path], Iterator[Texts]],
+        about: str,
+        count: Callable[[Iterable[Path]], int | None] = about_how_many_lines,
+    ) -> None:
+        """about: all that the texts depend on beside the files.  count: about how many texts there are."""
         self.files = files
         self.read_file = read_file
         self.about = about
+        self.count = count
+
+    def about_how_many(self) -> int | None:
+        return self.count(self.files)
 
     def identity(self) -> str:
         return f"{self.about} {file_identity(self.files)}"
@@ -59,6 +69,10 @@ class TableCorpus(Corpus):
         self.fields = both_fields(source, target, source_field, target_field)
         self._files = files
 
+    def count(self, paths: Iterable[Path]) -> int | None:
+        """About how many rows there are, where that can be told at once."""
+        return about_how_many_lines(paths)
+
     @abstractmethod
     def read_file(self, path: Path) -> Iterator[Texts]:
         """The texts of each row, without line breaks. Raises DataError with the file and the line or row."""
@@ -76,7 +90,7 @@ class TableCorpus(Corpus):
         except DataError as error:
             raise DataError(f"{corpora.group}.{name}: {error}") from error
         options = {name: value for name, value in sorted(vars(self).items()) if not name.startswith("_")}
-        return FilesSource(files, self.read_file, f"{type(self).__name__} {options}") if files else None
+        return FilesSource(files, self.read_file, f"{type(self).__name__} {options}", self.count) if files else None
 
 
 def both_fields(

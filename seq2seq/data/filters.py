@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import string
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import copy
@@ -286,7 +287,17 @@ class FewLetters(Filter):
     def _has_few(self, text: str) -> bool:
         """A text without any character is another fault."""
         length = len(text) - text.count(" ")
+        if _ascii_letters(text) >= self.min_share * length:  # the quick way past most texts
+            return False
         return length > 0 and length - len(_NO_LETTERS.findall(text)) < self.min_share * length
+
+
+_ASCII_LETTERS = string.ascii_letters.encode()
+_OTHER_ASCII = bytes(set(range(128)) - set(_ASCII_LETTERS))
+
+
+def _ascii_letters(text: str) -> int:
+    return len(text.encode("ascii", "ignore").translate(None, _OTHER_ASCII))
 
 
 _NO_LETTERS = re.compile(r"[^\S ]|[^\w\s]|[\d_]")
@@ -363,7 +374,7 @@ class Script(Filter):
         return _marked(examples, lambda e: self._is_other(e.source, source) or self._is_other(e.target, target))
 
     def _is_other(self, text: str, scripts: frozenset[str]) -> bool:
-        if not scripts or (text.isascii() and "LATIN" in scripts):
+        if not scripts or ("LATIN" in scripts and _ascii_letters(text) >= self.min_share * extent(text)):
             return False
         letters = [character for character in text if character.isalpha()]
         own = "".join(letter for letter in letters if script_of(letter) in scripts)

@@ -7,12 +7,14 @@ import gzip
 import os
 import re
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from difflib import get_close_matches
 from pathlib import Path
 from typing import BinaryIO, cast
 
 from seq2seq.errors import DataError
+
+SAMPLE = 2**20  # bytes
 
 
 def resolve(path: Path) -> Path:
@@ -54,6 +56,22 @@ def byte_lines(path: Path) -> Iterator[bytes]:
             yield from _split(cast(BinaryIO, file), str(path))
     except OSError as error:
         raise DataError(f"{path}: {error.strerror}") from error
+
+
+def about_how_many_lines(paths: Iterable[Path]) -> int | None:
+    """Of plain files together, from the beginning of each; None where one cannot be told."""
+    total = 0
+    for path in paths:
+        try:
+            with open(path, "rb") as file:
+                beginning = file.read(SAMPLE)
+                size = os.fstat(file.fileno()).st_size
+        except OSError:
+            return None
+        if path.suffix == ".gz" or (size > SAMPLE and b"\n" not in beginning):
+            return None
+        total += beginning.count(b"\n") * max(size, 1) // max(len(beginning), 1)
+    return total
 
 
 def decode_line(line: bytes, name: str, number: int) -> str:

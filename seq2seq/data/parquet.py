@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from seq2seq.data.corpus import corpora
@@ -40,6 +40,15 @@ class Parquet(TableCorpus):
     ) -> None:
         files = {"train": train, "validation": validation, "test": test}
         super().__init__(files, source, target, source_field, target_field)
+
+    def count(self, paths: Iterable[Path]) -> int | None:
+        import pyarrow
+        import pyarrow.parquet
+
+        try:
+            return sum(int(pyarrow.parquet.read_metadata(path).num_rows) for path in paths)
+        except (pyarrow.ArrowException, OSError):
+            return None  # told when it is read
 
     def read_file(self, path: Path) -> Iterator[Texts]:
         import pyarrow

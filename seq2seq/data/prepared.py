@@ -25,6 +25,7 @@ from seq2seq.data.encoded import (
     EncodedCorpus,
     Encoder,
     Ints,
+    Numbers,
     Rows,
     chained,
     nothing_left,
@@ -106,7 +107,7 @@ def open_prepared(folder: Path) -> EncodedCorpus:
         if about["format"] != FORMAT or sum(batch.num_rows for batch in batches) != about["examples"]:
             raise Damaged(folder)
         targets, sources = (_rows(batches, side) for side in SIDES)
-        numbers = np.concatenate([batch.column("number").to_numpy() for batch in batches])
+        numbers = Numbers(*(batch.column("number").to_numpy() for batch in batches))
         assert targets is not None
         findings = {name: Finding(**found) for name, found in about["findings"].items()}
         return EncodedCorpus(sources, targets, numbers, None, Counts(**about["counts"]), about["digest"], findings)

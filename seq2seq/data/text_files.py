@@ -7,7 +7,7 @@ from pathlib import Path
 
 from seq2seq.data.corpus import Corpus, Example, Source, Split, corpora
 from seq2seq.data.files import file_identity, listed
-from seq2seq.data.lines import byte_lines, decode_line, resolve
+from seq2seq.data.lines import about_how_many_lines, byte_lines, decode_line, resolve
 from seq2seq.errors import DataError
 
 
@@ -16,6 +16,9 @@ class TextFileSource(Source):
 
     def __init__(self, files: list[tuple[Path | None, Path]]) -> None:
         self.files = files
+
+    def about_how_many(self) -> int | None:
+        return about_how_many_lines(target for _, target in self.files)
 
     def identity(self) -> str:
         return file_identity(self.paths())

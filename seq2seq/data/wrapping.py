@@ -41,6 +41,9 @@ class WrappingSource(Source):
         self.inner = inner
         self.about = about
 
+    def about_how_many(self) -> int | None:
+        return self.inner.about_how_many()
+
     def identity(self) -> str | None:
         inner = self.inner.identity()
         return None if inner is None else f"{self.about} of {inner}"

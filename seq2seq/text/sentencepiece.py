@@ -4,7 +4,6 @@ import hashlib
 import io
 import random
 import re
-import threading
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -16,6 +15,7 @@ from annotated_types import Ge, Gt, Le
 from seq2seq.errors import ConfigError, DataError, Problem
 from seq2seq.registry import PositiveInt
 from seq2seq.text.decoding import UNKNOWN, audible, one_line
+from seq2seq.text.sampling import BpeSampler, Sampler, UnigramSampler
 from seq2seq.text.storage import damaged, read_bytes, read_json, write_json
 from seq2seq.text.tokenizer import Tokenizer, tokenizers
 from seq2seq.text.vocab import Vocab
@@ -26,8 +26,6 @@ _MAX_PIECE_LENGTH = 1000  # characters; the time that unigram needs grows with t
 _NUM_THREADS = 16  # fixed, not the machine's: the sums of the unigram training, and so the pieces, depend on it
 _NUM_BYTES = 256
 _COVERAGE = 0.9995  # of a text with many characters, as is usual for Chinese and Japanese
-_TRIES = 10
-_SEEDING = threading.Lock()  # the library has one seed for the whole process
 
 
 @tokenizers.register("sentencepiece")
@@ -55,7 +53,7 @@ class SentencePieceTokenizer(Tokenizer):
         character_coverage: part of the text whose characters get pieces; null = 1, less if 1 fills half of vocab_size
         byte_fallback: spell characters that have no piece with bytes; otherwise they are unk
         normalization: identity keeps text as it is; nfc unifies accents; nfkc and nmt_nfkc unify more
-        max_training_lines: train on an evenly drawn sample of so many lines where there are more
+        max_training_lines: train on an evenly drawn sample of so many lines at most; 500,000 need about 1 GB
         sampling: null = off; unigram: 0.1 to 0.5, the smaller the more varied; bpe: share of merges left out, as 0.1
     """
 
@@ -68,7 +66,7 @@ class SentencePieceTokenizer(Tokenizer):
         character_coverage: Annotated[float, Ge(0.98), Le(1)] | None = None,
         byte_fallback: bool = True,
         normalization: Literal["identity", "nfc", "nfkc", "nmt_nfkc"] = "identity",
-        max_training_lines: PositiveInt = 2_000_000,
+        max_training_lines: PositiveInt = 500_000,
         sampling: Annotated[float, Gt(0), Le(1)] | None = None,
     ) -> None:
         fixed = len(Vocab.special) + (_NUM_BYTES if byte_fallback else 0)
@@ -85,6 +83,7 @@ class SentencePieceTokenizer(Tokenizer):
         self.alpha = sampling
         self.sampling = sampling is not None
         self.symbols: tuple[str, ...] = ()
+        self._sampler: Sampler | None = None
 
     def train(self, lines: Iterable[str], symbols: Sequence[str] = ()) -> None:
         """Raises ConfigError where vocab_size is too small for the characters of the lines."""
@@ -139,6 +138,9 @@ class SentencePieceTokenizer(Tokenizer):
 
         self._processor: Any = SentencePieceProcessor(model_proto=model)
         self.vocab = Vocab(tuple(map(self._processor.id_to_piece, range(len(self._processor)))))
+        if self.alpha is not None:
+            kind = UnigramSampler if self.model_type == "unigram" else BpeSampler
+            self._sampler = kind(self._processor, self.symbols, self.alpha)
 
     def _normalized(self, text: str) -> str:
         """By the form that the library lacks."""
@@ -153,35 +155,10 @@ class SentencePieceTokenizer(Tokenizer):
         return ids
 
     def sample_batch(self, texts: Sequence[str], seed: int) -> list[list[int]]:
-        """In a thread of its own, since the library seeds each thread's generator once, at its first use."""
-        if not self.sampling:
+        if self._sampler is None:
             return self.encode_batch(texts)
-        from sentencepiece import set_random_generator_seed
-
-        sampled: list[list[int]] = []
-
-        def work() -> None:
-            set_random_generator_seed(seed % (2**32 - 1))  # the largest one means none to the library
-            sampled.extend(map(self._sampled, texts))
-
-        with _SEEDING:
-            thread = threading.Thread(target=work)
-            thread.start()
-            thread.join()
-        if len(sampled) < len(texts):
-            raise RuntimeError("sentencepiece has failed to sample")
-        return sampled
-
-    def _sampled(self, text: str) -> list[int]:
-        """Drawn again where a symbol was cut, which unigram does now and then."""
-        data = _utf8(self._normalized(text))
-        symbols = [self._processor.piece_to_id(symbol) for symbol in self.symbols if symbol in text]
-        whole: list[int] = self._processor.encode(data) if symbols else []
-        for _ in range(_TRIES):
-            ids: list[int] = self._processor.encode(data, enable_sampling=True, alpha=self.alpha, nbest_size=-1)
-            if all(ids.count(symbol) == whole.count(symbol) for symbol in symbols):
-                return ids
-        return whole
+        generator = random.Random(seed)
+        return [self._sampler(_plain(self._normalized(text)), generator) for text in texts]
 
     def decode(self, ids: Sequence[int]) -> str:
         return one_line(self._processor.decode(audible(ids)))
@@ -193,19 +170,21 @@ class SentencePieceTokenizer(Tokenizer):
         if self.normalization == "nfc":  # the others are in the model
             about["normalization"] = self.normalization
         if self.sampling:
-            about |= {"sampling": self.alpha, "symbols": list(self.symbols)}
+            about |= {"model_type": self.model_type, "sampling": self.alpha, "symbols": list(self.symbols)}
         write_json(folder / _ABOUT_FILE, about)
 
     @classmethod
     def load(cls, folder: Path) -> Self:
-        about = {"normalization": "identity", "sampling": None, "symbols": [], **read_json(folder / _ABOUT_FILE)}
+        usual: dict[str, Any] = {"normalization": "identity", "model_type": "unigram", "sampling": None, "symbols": []}
+        about = {**usual, **read_json(folder / _ABOUT_FILE)}
         if not _is_whole(about):
             raise damaged(folder / _ABOUT_FILE)
         model = read_bytes(folder / _MODEL_FILE)
         # The hash, because a file that was cut between two pieces is still a model for the library.
         if hashlib.sha256(model).hexdigest() != about["sha256"]:
             raise damaged(folder / _MODEL_FILE)
-        tokenizer = cls(shared=about["shared"], normalization=about["normalization"], sampling=about["sampling"])
+        options = {name: about[name] for name in ("shared", "normalization", "model_type", "sampling")}
+        tokenizer = cls(**options)
         tokenizer.symbols = tuple(about["symbols"])
         try:
             tokenizer._use(model)
@@ -220,6 +199,7 @@ def _is_whole(about: dict[str, Any]) -> bool:
         isinstance(about.get("shared"), bool)
         and "sha256" in about
         and about["normalization"] in ("identity", "nfc")
+        and about["model_type"] in ("unigram", "bpe")
         and (sampling is None or (isinstance(sampling, int | float) and 0 < sampling <= 1))
         and isinstance(symbols, list)
         and all(isinstance(symbol, str) for symbol in symbols)
@@ -274,5 +254,9 @@ def _training_pieces(lines: Iterable[str]) -> Iterator[bytes]:
 
 
 def _utf8(text: str) -> bytes:
-    # U+2581 stands for a space inside the library; as a space, several in a row become one like any others.
-    return text.replace("\u2581", " ").encode("utf-8", errors="replace")
+    return _plain(text).encode("utf-8", errors="replace")
+
+
+def _plain(text: str) -> str:
+    """U+2581 stands for a space inside the library; as a space, several in a row become one like any others."""
+    return text.replace("\u2581", " ")

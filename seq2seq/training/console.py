@@ -213,7 +213,8 @@ class _BarLine(ProgressColumn):
 
     def render(self, task: Task) -> RenderableType:
         count = f"{int(task.completed):,}" + (f"/{int(task.total):,}" if task.total else "")
-        parts = [count, *task.fields["facts"], _clock(task.elapsed or 0.0)]
+        rate = [f"{task.speed:,.0f}/s"] if task.speed and not task.fields["facts"] else []
+        parts = [count, *task.fields["facts"], *rate, _clock(task.elapsed or 0.0)]
         if task.time_remaining is not None:
             parts.append(f"{_clock(task.time_remaining)} left")
         room = self.console.width - len(task.description) - 3  # two gaps, and the last column stays free

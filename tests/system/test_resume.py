@@ -18,13 +18,26 @@ import pytest
 STEPS = 30
 COMMAND = [
     str(Path(sys.executable).parent / "seq2seq-train"),
-    *["plugins=[moments]", "data.train=300", "data.validation=12", "data.test=1", "tokenizer.vocab_size=400"],
+    *["plugins=[moments]", "tokenizer.vocab_size=400"],
     *["model.encoder.d_model=16", "model.decoder.d_model=16", "optimizer.lr=0.01", "schedule.warmup=10"],
     *["trainer.device=cpu", "trainer.precision=fp32", "trainer.num_threads=1", "trainer.max_tokens=400"],
     *["trainer.save_every=5", "trainer.validate_every=8", "trainer.log_every=3", "trainer.metric=chrf"],
     *["trainer.keep_last=2", "trainer.average=2"],
 ]
-FAMILIES = {"transformer": "model=transformer_tiny", "lstm": "model=lstm_tiny"}
+DEMO = ["data.train=300", "data.validation=12", "data.test=1"]
+MIXTURE = [  # what is made anew at each loading: noise, and subwords
+    *["model=transformer_tiny", "data=mixture", "tokenizer.sampling=0.1", "data.workers=0"],
+    *["data.parts.pairs.name=demo", *(option.replace("data.", "data.parts.pairs.") for option in DEMO)],
+    *["data.parts.noisy.name=denoising", "data.parts.noisy.noise.name=word_noise", "data.parts.noisy.text.name=demo"],
+    *["data.parts.noisy.text.train=90", "data.parts.noisy.text.validation=3", "data.parts.noisy.text.test=1"],
+    *["data.weights.pairs=2", "data.weights.noisy=1", "data.tags.noisy=<noisy>"],
+]
+FAMILIES = {
+    "transformer": ["model=transformer_tiny", *DEMO],
+    "lstm": ["model=lstm_tiny", *DEMO],
+    "mixture": MIXTURE,
+    "streamed mixture": [*MIXTURE, "data.streaming=true"],
+}
 
 # A plugin, since `plugins` is part of the config: every start has the same command line, and the moment comes from the
 # environment: `KILL update 7` sends SIGKILL to the process itself within its 7th update.
@@ -86,7 +99,7 @@ class Run:
     def __init__(self, workplace: Path, name: str, family: str) -> None:
         self.workplace = workplace
         self.path = workplace / name
-        self.command = [*COMMAND, FAMILIES[family], f"run={self.path}"]
+        self.command = [*COMMAND, *FAMILIES[family], f"run={self.path}"]
 
     def start(self, moment: str = "none 0", max_steps: int = STEPS) -> subprocess.CompletedProcess[str]:
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "MOMENT": moment, "PYTHONPATH": str(self.workplace)}
@@ -146,7 +159,7 @@ def reference(workplace: Path) -> Callable[[str], Run]:
     return run_whole
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", ["transformer", "lstm"])
 def test_the_undisturbed_run_is_what_it_should_be(family: str, reference: Callable[[str], Run]) -> None:
     metrics = reference(family).metrics()
     reported = [line["step"] for line in metrics if "train/loss" in line]
@@ -191,6 +204,16 @@ def test_killed_and_stopped_again_and_again(workplace: Path, reference: Callable
     assert shown == sorted(set(shown))  # no step twice
     assert shown[-1] == STEPS
     assert set(shown) <= {line["step"] for line in run.metrics()}
+
+
+@pytest.mark.parametrize("family", ["streamed mixture", pytest.param("mixture", marks=pytest.mark.slow)])
+def test_killed_where_examples_are_made_anew(family: str, workplace: Path, reference: Callable[[str], Run]) -> None:
+    run = Run(workplace, f"killed {family}", family)
+    for moment in ("KILL update 8", "KILL update 12"):
+        assert run.start(moment).returncode == -9
+    assert run.newest == 15
+    assert "continuing at step 15" in run.finish()
+    assert_same(run, reference(family))
 
 
 def curve(run: Run, name: str) -> list[int]:

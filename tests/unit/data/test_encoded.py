@@ -7,7 +7,7 @@ import pytest
 
 from seq2seq.data import encoded
 from seq2seq.data.corpus import Example, Source
-from seq2seq.data.encoded import Counts, encode_source
+from seq2seq.data.encoded import Counts, EncodedCorpus, Rows, encode_source
 from seq2seq.errors import DataError
 from seq2seq.text.tokenizer import Tokenizer
 
@@ -84,3 +84,30 @@ def test_nothing_left_says_why() -> None:
     )
     with pytest.raises(DataError, match="there are no examples"):
         encode_source(Pairs(), Numbers(), Numbers(), max_length=2)
+
+
+def test_numbers_in_parts_are_as_one_array() -> None:
+    whole = np.array([0, 2, 3, 7, 11, 12, 20])
+    numbers = encoded.Numbers(whole[:3], whole[3:6], whole[6:])
+    assert len(numbers) == 7
+    assert list(numbers) == whole.tolist()
+    for places in (np.array([6, 0, 3, 3, 5]), np.zeros(0, np.int64)):
+        assert numbers[places].tolist() == whole[places].tolist()
+    assert numbers[2:5].tolist() == whole[2:5].tolist()
+    assert numbers[5:99].tolist() == whole[5:].tolist()
+
+
+def test_lengths_are_those_of_the_rows() -> None:
+    sources, targets = [3, 1, 2, 5, 1], [1, 1, 4, 2, 6]
+
+    def rows(lengths: list[int]) -> Rows:
+        return Rows(*((np.full(sum(part), 9, np.int32), np.cumsum([0, *part])) for part in (lengths[:3], lengths[3:])))
+
+    corpus = EncodedCorpus(rows(sources), rows(targets), np.arange(5))
+    assert corpus.longest() == (5, 6)
+    assert corpus.counts_of_lengths().tolist() == [0, 1, 0, 1, 1, 1, 1]
+    some = np.array([4, 0, 3, 0])
+    assert [side.tolist() for side in corpus.lengths_of(some)] == [[1, 3, 5, 3], [6, 1, 2, 1]]
+    alone = EncodedCorpus(None, rows(targets), np.arange(5))
+    assert alone.longest() == (0, 6)
+    assert [side.tolist() for side in alone.lengths_of(some)] == [[0] * 4, [6, 1, 2, 1]]

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from seq2seq.data.lines import byte_lines, decode_line, read_lines, read_stream, resolve
+from seq2seq.data.lines import about_how_many_lines, byte_lines, decode_line, read_lines, read_stream, resolve
 from seq2seq.errors import DataError
 
 
@@ -108,3 +108,16 @@ def test_resolve_tells_what_is_there_instead(tmp_path: Path) -> None:
     )
     with pytest.raises(DataError, match=f"there is no folder {tmp_path}/missing$"):
         resolve(tmp_path / "missing" / "train.en")
+
+
+def test_about_how_many_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("seq2seq.data.lines.SAMPLE", 1000)
+    one, two, packed, endless = (tmp_path / name for name in ("one", "two", "packed.gz", "endless"))
+    one.write_text("nine more\n" * 7)
+    two.write_text("nine more\n" * 5000)
+    packed.write_bytes(gzip.compress(two.read_bytes()))
+    endless.write_text("x" * 5000)
+    assert about_how_many_lines([one]) == 7
+    assert about_how_many_lines([one, two]) == 5007
+    for unknown in (packed, endless, tmp_path / "nothing"):
+        assert about_how_many_lines([one, unknown]) is None
