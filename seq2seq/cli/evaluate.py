@@ -250,7 +250,7 @@ def _measure(loaded: LoadedRun, part: Part, options: EvaluateOptions) -> dict[st
             return results
         num_tokens = int(encoded.target_lengths.sum()) + len(encoded)  # eos counts as a token, and as a byte
         targets = {example.number: example.target for example in examples}
-        num_bytes = sum(len(targets[number].encode()) + 1 for number in encoded.numbers.tolist())
+        num_bytes = sum(len(targets[number].encode()) + 1 for number in map(int, encoded.numbers))
         return results | {"bits_per_byte": loss * num_tokens / math.log(2) / num_bytes}
     return results
 

@@ -219,7 +219,7 @@ def sample(lines: Iterable[str], size: int) -> list[str]:
 
 
 def _without_rare(lines: list[str], most: int) -> Iterable[str]:
-    """With a tab for each rare character: the library learns no piece for it, nor any with it inside.
+    """With NUL, which the library leaves out of every piece, for each rare character.
 
     most: characters that are no rare ones, spaces aside. Where there are no more, the lines stay as they are.
     """
@@ -234,7 +234,7 @@ def _without_rare(lines: list[str], most: int) -> Iterable[str]:
     covered = 0
     for number, (character, count) in enumerate(sorted(counts.items(), key=lambda item: (-item[1], item[0]))):
         if number >= most or covered >= wanted:
-            rare[ord(character)] = "\t"
+            rare[ord(character)] = "\0"
         covered += count
     return (line.translate(rare) for line in lines)
 
