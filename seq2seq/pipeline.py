@@ -190,7 +190,8 @@ def _validator(
         encoded = encode(ListSource(examples), tokenizers, title, None)
         if tokenizers.source is None:
             examples = [replace(e, source=_prompt(e.target)) for e in examples[: options.samples]]
-        parts[name] = ValidationPart(encoded, examples, corpus.parts[name].target)
+        part = corpus.parts[name]
+        parts[name] = ValidationPart(encoded, examples, part.target, part.context)
     search = Beam(beam_size=options.validation_beam_size)
     return Validator(
         model=model,

@@ -8,7 +8,8 @@ import math
 import sys
 import tempfile
 import time
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -19,14 +20,14 @@ from seq2seq.errors import ConfigError, Problem, UserError
 from seq2seq.registry import PositiveInt
 
 if TYPE_CHECKING:
-    from seq2seq.data.corpus import Example, Source
+    from seq2seq.data.corpus import Context, Example, Source
+    from seq2seq.export.choice import Choice
+    from seq2seq.metrics.scores import Score
     from seq2seq.pipeline import LoadedRun
-    from seq2seq.search.translator import Translator
 
 log = logging.getLogger(__name__)
 
 Split = Literal["train", "validation", "test"]
-METRICS = (("bleu", "BLEU"), ("chrf", "chrF2"), ("ter", "TER"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,15 +85,57 @@ def check(tree: dict[str, Any]) -> EvaluateOptions:
 
 
 def evaluate(tree: dict[str, Any], command: list[str]) -> None:
-    from seq2seq.cli.tags import check_tag
-    from seq2seq.config import read_data
-    from seq2seq.export.choice import choose, torch_precision, use_threads
-    from seq2seq.pipeline import load_run
+    from seq2seq.binding import to_plain
+    from seq2seq.cli.score_table import plain, table, whole
     from seq2seq.training.checkpoint import write_replaced
     from seq2seq.training.console import setup_logging
 
     options = check(tree)
     setup_logging(None)
+    loaded, choice = _load(options, tree)
+    examples = list(_source(loaded, options).read())
+    parts = _parts(loaded, examples, options)
+    folder = _folder(loaded.run.evaluation, options)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be written ({error.strerror})") from error
+    measured = {name: _measure(loaded, part, options) for name, part in parts.items()}
+    about: dict[str, Any] = {
+        "name": options.name,
+        "files": options.files,
+        "tag": options.tag,
+        "checkpoint": options.checkpoint,
+        "steps": [checkpoint.step for checkpoint in loaded.checkpoints],
+    }
+    if choice is not None:
+        start = time.monotonic()
+        hypotheses = _translate(choice, parts.values())
+        about |= {
+            "sentences_per_second": len(examples) / (time.monotonic() - start),
+            "search": to_plain(loaded.config.search),
+            "backend": choice.engine,
+            "precision": options.precision,
+        }
+        for name, part in parts.items():
+            measured[name] |= _scores(part, hypotheses, options)
+        write_replaced(folder / "hypotheses.txt", "".join(f"{line}\n" for line in hypotheses.values()))
+    results = plain(whole([*measured.values()])) | about
+    if len(parts) > 1:
+        results["parts"] = {name: plain(of_part) for name, of_part in measured.items()}
+    write_replaced(folder / "scores.json", json.dumps(results, indent=1, ensure_ascii=False) + "\n")
+    print(table(results))
+    print(f"written to {folder}", file=sys.stderr)
+
+
+def _load(options: EvaluateOptions, tree: dict[str, Any]) -> tuple[LoadedRun, Choice | None]:
+    """The run, and what translates; None for a language model."""
+    from seq2seq.cli.tags import check_tag
+    from seq2seq.config import read_data
+    from seq2seq.export.choice import choose, torch_precision, use_threads
+    from seq2seq.pipeline import load_run
+
     use_threads(options.threads)
     changes = {key: tree[key] for key in ("search", "data", "plugins") if tree.get(key)}
     loaded = load_run(
@@ -107,30 +150,12 @@ def evaluate(tree: dict[str, Any], command: list[str]) -> None:
         useless += ["precision"] if options.precision == "int8" else []
         if useless:
             raise ConfigError(*(Problem(key, "a language model is measured without translating") for key in useless))
-    choice = None
-    if loaded.tokenizers.source is not None:
-        if options.tag is not None:
-            check_tag(options.tag, read_data(loaded.run, {"plugins": options.plugins}))
-        choice = choose(
-            loaded, options.max_tokens, backend=options.backend, precision=options.precision, tag=options.tag
-        )
-    examples = list(_source(loaded, options).read())
-    folder = _folder(loaded.run.evaluation, options)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=folder).close()
-    except OSError as error:
-        raise UserError(f"{folder}: cannot be written ({error.strerror})") from error
-    results = _measure(loaded, examples, options)
-    if choice is not None:
-        if choice.told is not None:
-            log.info("%s", choice.told)
-        scores, hypotheses = _translate_and_score(loaded, choice.translator, examples, options)
-        results |= scores | {"backend": choice.engine, "precision": options.precision}
-        write_replaced(folder / "hypotheses.txt", "".join(f"{line}\n" for line in hypotheses))
-    write_replaced(folder / "scores.json", json.dumps(results, indent=1, ensure_ascii=False) + "\n")
-    print(_table(results))
-    print(f"written to {folder}", file=sys.stderr)
+        return loaded, None
+    if options.tag is not None:
+        check_tag(options.tag, read_data(loaded.run, {"plugins": options.plugins}))
+    return loaded, choose(
+        loaded, options.max_tokens, backend=options.backend, precision=options.precision, tag=options.tag
+    )
 
 
 def _folder(evaluation: Path, options: EvaluateOptions) -> Path:
@@ -168,12 +193,46 @@ def _source(loaded: LoadedRun, options: EvaluateOptions) -> Source:
     return source
 
 
-def _measure(loaded: LoadedRun, examples: list[Example], options: EvaluateOptions) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Part:
+    """What is scored by itself. examples: their sources as the model reads them, but for a tag.
+
+    language: of the target. context: what the model writes with each translation, and is not scored.
+    """
+
+    examples: list[Example]
+    language: str
+    context: Context | None
+
+
+def _parts(loaded: LoadedRun, examples: list[Example], options: EvaluateOptions) -> dict[str, Part]:
+    from seq2seq.cli.tags import asked_for
+    from seq2seq.config import read_data
+
+    corpus = loaded.config.data()
+    own = asked_for(options.tag, read_data(loaded.run, {"plugins": options.plugins}))
+    if options.files or len(corpus.parts) == 1:
+        language, context = (own.target, None) if options.files else (corpus.target, corpus.context)
+        if context is None and own.context is not None:  # other data gets the run's context
+            context = own.context
+            sources = context.with_context(example.source for example in examples)
+            examples = [replace(e, source=source) for e, source in zip(examples, sources, strict=True)]
+        return {"": Part(examples, language, context)}
+    parts: dict[str, Part] = {}
+    for name, part in corpus.parts.items():
+        of_part = [example for example in examples if corpus.place_of(example.number)[0] == name]
+        if of_part:
+            parts[name] = Part(of_part, part.target, part.context)
+    return parts
+
+
+def _measure(loaded: LoadedRun, part: Part, options: EvaluateOptions) -> dict[str, Any]:
     """What scores.json holds of the model alone, without translating."""
     from seq2seq.data.corpus import ListSource, tagged
     from seq2seq.export.choice import MAX_TOKENS
     from seq2seq.training.evaluator import mean_loss
 
+    examples = part.examples
     encoded = loaded.encode(ListSource([replace(e, source=tagged(options.tag, e.source)) for e in examples]))
     if encoded.counts.empty:
         log.warning("%d examples with an empty side are not part of the loss", encoded.counts.empty)
@@ -184,71 +243,44 @@ def _measure(loaded: LoadedRun, examples: list[Example], options: EvaluateOption
         device=loaded.device,
         autocast=loaded.precision,
     )
-    results: dict[str, Any] = {
-        "loss": loss,
-        "perplexity": math.exp(loss),
-        "sentences": len(examples),
-        "name": options.name,
-        "files": options.files,
-        "tag": options.tag,
-        "checkpoint": options.checkpoint,
-        "steps": [checkpoint.step for checkpoint in loaded.checkpoints],
-    }
+    results: dict[str, Any] = {"loss": loss, "perplexity": math.exp(loss), "sentences": len(examples)}
     if encoded.sources is None:
         if any((flat == loaded.tokenizers.target.vocab.unk).any() for flat, _ in encoded.targets.parts):
             log.warning("no bits per byte: the text holds what the tokenizer does not know")
             return results
         num_tokens = int(encoded.target_lengths.sum()) + len(encoded)  # eos counts as a token, and as a byte
-        num_bytes = sum(len(examples[number].target.encode()) + 1 for number in encoded.numbers)
+        targets = {example.number: example.target for example in examples}
+        num_bytes = sum(len(targets[number].encode()) + 1 for number in map(int, encoded.numbers))
         return results | {"bits_per_byte": loss * num_tokens / math.log(2) / num_bytes}
     return results
 
 
-def _translate_and_score(
-    loaded: LoadedRun, translator: Translator, examples: list[Example], options: EvaluateOptions
-) -> tuple[dict[str, Any], list[str]]:
-    from seq2seq.binding import to_plain
-    from seq2seq.metrics.scores import corpus_scores
+def _translate(choice: Choice, parts: Iterable[Part]) -> dict[int, str]:
+    """What the model writes for each example, without context, by numbers in their order."""
+    from seq2seq.data.corpus import last_sentence
     from seq2seq.training.console import progress_bar
 
-    start = time.monotonic()
+    if choice.told is not None:
+        log.info("%s", choice.told)
+    examples = [(example, part.context) for part in parts for example in part.examples]
+    examples.sort(key=lambda item: item[0].number)
     with progress_bar("translating", len(examples)) as advance:
-        found = translator.translate([e.source for e in examples], on_done=advance)
-    seconds = time.monotonic() - start
-    hypotheses = [translations[0].text for translations in found]
-    scores = corpus_scores(
-        hypotheses,
-        [example.target for example in examples],
-        target_language=loaded.config.data().target,
+        found = choice.translator.translate([example.source for example, _ in examples], on_done=advance)
+    return {
+        example.number: last_sentence(context, translations[0].text)
+        for (example, context), translations in zip(examples, found, strict=True)
+    }
+
+
+def _scores(part: Part, hypotheses: Mapping[int, str], options: EvaluateOptions) -> dict[str, Score]:
+    from seq2seq.metrics.scores import corpus_scores
+
+    return corpus_scores(
+        [hypotheses[example.number] for example in part.examples],
+        [example.target for example in part.examples],
+        target_language=part.language,
         tokenize=options.tokenize,
     )
-    results: dict[str, Any] = {name: asdict(score) for name, score in scores.items()}
-    results |= {"sentences_per_second": len(examples) / seconds, "search": to_plain(loaded.config.search)}
-    return results, hypotheses
-
-
-def _table(results: dict[str, Any]) -> str:
-    steps = ", ".join(f"{step:,}" for step in results["steps"])
-    metrics = [(name, label) for name, label in METRICS if name in results]
-    lines = [
-        f"{results['name']}: {results['sentences']:,} sentences, checkpoint {results['checkpoint']} (step {steps})",
-        "",
-        f"metric          score{'    95% interval' if metrics else ''}",
-    ]
-    for name, label in metrics:
-        score = results[name]
-        lines.append(f"{label:<12}{score['score']:9.2f}    {score['low']:.2f} to {score['high']:.2f}")
-    lines += [
-        f"{'loss':<12}{results['loss']:9.3f}    nats per token",
-        f"{'perplexity':<12}{results['perplexity']:9.2f}    per token",
-    ]
-    if "bits_per_byte" in results:
-        lines.append(f"{'bits':<12}{results['bits_per_byte']:9.3f}    per byte of text, whatever the tokenizer")
-    if "sentences_per_second" in results:
-        lines.append(f"{'speed':<12}{results['sentences_per_second']:9.1f}    sentences/s with {results['backend']}")
-    if metrics:
-        lines += ["", *(f"{label}|{results[name]['signature']}" for name, label in metrics)]
-    return "\n".join(lines)
 
 
 if __name__ == "__main__":

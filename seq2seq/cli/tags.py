@@ -4,6 +4,13 @@ from seq2seq.data.corpus import Corpus
 from seq2seq.errors import ConfigError, Problem, suggest
 
 
+def asked_for(tag: str | None, corpus: Corpus) -> Corpus:
+    """The part of the run's corpus whose target the tag asks for, one of those that are alike in it; or all of it."""
+    parts = [part for part in corpus.parts.values() if tag in part.tags]
+    alike = len({part.target for part in parts}) == 1 and all(part.context == parts[0].context for part in parts)
+    return parts[0] if alike else corpus
+
+
 def check_tag(tag: str, corpus: Corpus) -> None:
     """corpus: of the run, as in training. Raises ConfigError for a tag that it does not know."""
     if not corpus.tags:

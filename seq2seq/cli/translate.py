@@ -85,6 +85,7 @@ def check(tree: dict[str, Any]) -> TranslateOptions:
 
 
 def translate(tree: dict[str, Any], command: list[str]) -> None:
+    from seq2seq.cli.tags import asked_for
     from seq2seq.training.console import progress_bar, setup_logging
 
     options = check(tree)
@@ -93,7 +94,7 @@ def translate(tree: dict[str, Any], command: list[str]) -> None:
         given = _open(options, tree)  # before the model is loaded: a pipe fills meanwhile
         outputs = Outputs(options, given, stack)
         loaded, choice = _load(options, tree)
-        translator, outputs.context = choice.translator, loaded.config.data().context
+        translator, outputs.context = choice.translator, asked_for(options.tag, loaded.config.data()).context
         outputs.nbest = loaded.config.search.options.get("nbest", 1) > 1
         if options.resume:
             outputs.continue_earlier()

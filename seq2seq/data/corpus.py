@@ -94,6 +94,11 @@ class Context(ABC):
         """Of a text with context, as the model reads and writes it, what belongs to the line itself."""
 
 
+def last_sentence(context: Context | None, text: str) -> str:
+    """What the model has written, without its context, where there is any."""
+    return text if context is None else context.last_sentence(text)
+
+
 class Corpus(ABC):
     """A parallel corpus, or text alone. `source` and `target` are language codes, for example `en` and `de`.
 

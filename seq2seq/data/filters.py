@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import re
 import string
-import unicodedata
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, replace
-from functools import cache
 from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
@@ -17,6 +15,7 @@ from annotated_types import Gt, Le
 from numpy.typing import NDArray
 
 from seq2seq.data.corpus import Example
+from seq2seq.data.scripts import extent, script_of, scripts_of
 from seq2seq.registry import Family, PositiveInt
 
 Action = Literal["drop", "count"]
@@ -241,7 +240,8 @@ class Characters(Filter):
 
 @filters.register("length_ratio")
 class LengthRatio(Filter):
-    """Pairs of which one side is many times as long as the other, in characters: often two that do not belong together.
+    """Pairs of which one side is many times as long as the other: often two that do not belong together. Counted are
+    characters, one of Chinese as 3 and a Japanese or Korean syllable as 2, since they say as much.
 
     Options:
         action: drop leaves them out; count only counts them
@@ -259,7 +259,7 @@ class LengthRatio(Filter):
         self.slack = slack
 
     def examine(self, examples: Sequence[Example]) -> NDArray[np.bool_]:
-        lengths = np.array([(len(e.source), len(e.target)) for e in examples], np.float64).reshape(-1, 2)
+        lengths = np.array([(extent(e.source), extent(e.target)) for e in examples], np.float64).reshape(-1, 2)
         empty = lengths.min(axis=1) == 0  # another fault, or text alone
         lengths += self.slack
         found: NDArray[np.bool_] = (lengths.max(axis=1) > self.limit * lengths.min(axis=1)) & ~empty
@@ -351,8 +351,8 @@ class HeldOut(Filter):
 
 @filters.register("script")
 class Script(Filter):
-    """Texts that are mostly written in another script than their language is. Languages that are not known here are not
-    looked at.
+    """Texts that are mostly written in another script than their language is. Letters count as in length_ratio, so that
+    a few Chinese characters outweigh a foreign name. Languages that are not known here are not looked at.
 
     Options:
         action: drop leaves them out; count only counts them
@@ -367,62 +367,18 @@ class Script(Filter):
         self._scripts: tuple[frozenset[str], frozenset[str]] = (frozenset(), frozenset())
 
     def learn(self, surroundings: Surroundings) -> None:
-        self._scripts = (_scripts_of(surroundings.source or ""), _scripts_of(surroundings.target))
+        self._scripts = (scripts_of(surroundings.source or ""), scripts_of(surroundings.target))
 
     def examine(self, examples: Sequence[Example]) -> NDArray[np.bool_]:
         source, target = self._scripts
         return _marked(examples, lambda e: self._is_other(e.source, source) or self._is_other(e.target, target))
 
     def _is_other(self, text: str, scripts: frozenset[str]) -> bool:
-        if not scripts or ("LATIN" in scripts and _ascii_letters(text) >= self.min_share * len(text)):
+        if not scripts or ("LATIN" in scripts and _ascii_letters(text) >= self.min_share * extent(text)):
             return False
-        found = [_script(character) for character in text if character.isalpha()]
-        return len(found) > 0 and sum(script in scripts for script in found) < self.min_share * len(found)
-
-
-@cache
-def _script(character: str) -> str:
-    """By the first word of its name in Unicode."""
-    return unicodedata.name(character, "").partition(" ")[0].partition("-")[0]
-
-
-def _scripts_of(language: str) -> frozenset[str]:
-    found = (scripts for scripts, codes in SCRIPTS.items() if code_of(language) in codes.split())
-    return frozenset(next(found, "").split())
-
-
-def code_of(language: str) -> str:
-    """Without the country or the script."""
-    return re.split(r"[-_]", language.lower())[0]
-
-
-SCRIPTS = {  # names as in Unicode, and the codes (ISO 639-1) of languages that are written in them
-    "LATIN": "af ca cs cy da de en eo es et eu fi fr ga gl hr hu id is it lt lv ms mt nb nl nn no pl pt ro sk sl so sq"
-    " sv sw tl tr vi",
-    "CYRILLIC": "be bg kk ky mk mn ru tg uk",
-    "ARABIC": "ar fa ps ur",
-    "HEBREW": "he yi",
-    "GREEK": "el",
-    "ARMENIAN": "hy",
-    "GEORGIAN": "ka",
-    "DEVANAGARI": "hi mr ne",
-    "BENGALI": "bn as",
-    "GUJARATI": "gu",
-    "GURMUKHI": "pa",
-    "TAMIL": "ta",
-    "TELUGU": "te",
-    "KANNADA": "kn",
-    "MALAYALAM": "ml",
-    "SINHALA": "si",
-    "THAI": "th",
-    "LAO": "lo",
-    "KHMER": "km",
-    "MYANMAR": "my",
-    "ETHIOPIC": "am ti",
-    "HANGUL CJK": "ko",
-    "CJK": "zh",
-    "CJK HIRAGANA KATAKANA KATAKANA-HIRAGANA": "ja",
-}
+        letters = [character for character in text if character.isalpha()]
+        own = "".join(letter for letter in letters if script_of(letter) in scripts)
+        return len(letters) > 0 and extent(own) < self.min_share * extent("".join(letters))
 
 
 def _plain(text: str) -> str:

@@ -11,7 +11,8 @@ from annotated_types import Ge, Lt
 from numpy.typing import NDArray
 
 from seq2seq.data.corpus import Example
-from seq2seq.data.filters import Action, Filter, Surroundings, code_of, filters
+from seq2seq.data.filters import Action, Filter, Surroundings, filters
+from seq2seq.data.scripts import code_of
 from seq2seq.registry import NonNegativeInt
 
 if TYPE_CHECKING:

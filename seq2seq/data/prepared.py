@@ -41,7 +41,7 @@ from seq2seq.text.storage import flush
 if TYPE_CHECKING:
     import pyarrow
 
-FORMAT = 1
+FORMAT = 2
 ROWS = 2**16  # of a part
 SIDES = ("target", "source")
 

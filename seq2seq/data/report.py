@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from seq2seq.data.corpus import Example, Source
 from seq2seq.data.encoded import EncodedCorpus, Rows
 from seq2seq.data.filters import ALL, EVERY
+from seq2seq.data.scripts import has_spaces
 from seq2seq.text.pair import TokenizerPair
 
 SAMPLE = 20_000  # examples, the first ones, whose words are counted
@@ -70,7 +71,7 @@ def told(report: Mapping[str, Any]) -> Iterator[str]:
             found = report[side]
             yield (
                 f"{side}: {found['mean']:.1f} tokens, 99% up to {found['p99']:.0f}, longest {found['longest']:,}; "
-                f"{found['tokens per word']:.2f} a word, {found['unknown']:.2%} unknown"
+                f"{_fertility_told(found)}, {found['unknown']:.2%} unknown"
             )
     for name, finding in report["faults"].items():
         if finding["count"]:
@@ -172,8 +173,16 @@ def _share_of(rows: Rows, token: int) -> float:
     return found / max(1, sum(len(flat) for flat, _ in rows.parts))
 
 
-def _fertility(texts: list[str], tokenizer: Any) -> dict[str, float]:
+def _fertility(texts: list[str], tokenizer: Any) -> dict[str, float | None]:
     """Tokens of a word, where words are what has spaces between, and of a character."""
     tokens = sum(map(len, tokenizer.encode_batch(texts)))
-    words, characters = sum(len(text.split()) for text in texts), sum(map(len, texts))
-    return {"tokens per word": tokens / max(1, words), "tokens per character": tokens / max(1, characters)}
+    words = sum(len(text.split()) for text in texts) if has_spaces("".join(texts)) else None
+    return {
+        "tokens per word": None if words is None else tokens / max(1, words),
+        "tokens per character": tokens / max(1, sum(map(len, texts))),
+    }
+
+
+def _fertility_told(found: Mapping[str, Any]) -> str:
+    of_word = found["tokens per word"]
+    return f"{found['tokens per character']:.2f} a character" if of_word is None else f"{of_word:.2f} a word"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -50,27 +51,47 @@ def corpus_scores(
         raise DataError(f"{len(hypotheses)} hypotheses for {len(references)} references: there must be one for each")
     if not hypotheses:
         raise DataError("there are no hypotheses to score")
-    scorers = {name: make_scorer(name, tokenize or default_tokenizer(target_language)) for name in metrics}
+    tokenize = tokenize or default_tokenizer(target_language)
+    scorers = {name: make_scorer(name, tokenize, target_language) for name in metrics}
     return {name: _score(scorer, hypotheses, references, confidence) for name, scorer in scorers.items()}
+
+
+def mean_score(scores: Sequence[Score]) -> Score:
+    """Of parts that were scored each by itself: its interval is narrower than theirs, as that of any mean."""
+    number = len(scores)
+    score = sum(one.score for one in scores) / number
+    signature = "; ".join(dict.fromkeys(one.signature for one in scores))
+    intervals = [(one.low, one.high) for one in scores if one.low is not None and one.high is not None]
+    if len(intervals) < number:
+        return Score(score, signature, None, None)
+    centre = sum(low + high for low, high in intervals) / 2 / number
+    half = math.hypot(*(high - low for low, high in intervals)) / 2 / number
+    return Score(score, signature, centre - half, centre + half)
 
 
 def default_tokenizer(language: str) -> str:
     """BLEU's tokenizer for a language code such as `de`, `zh-CN` or `zho_Hans`; `char` where its own is missing."""
+    name, modules = _tokenizer_of(language)
+    return name if all(find_spec(module) for module in modules) else "char"
+
+
+def _tokenizer_of(language: str) -> tuple[str, tuple[str, ...]]:
     code = re.split("[-_]", language.lower())[0]
-    for codes, name, modules in TOKENIZERS:
-        if code in codes:
-            return name if all(find_spec(module) for module in modules) else "char"
-    return "13a"
+    return next(((name, modules) for codes, name, modules in TOKENIZERS if code in codes), ("13a", ()))
 
 
-def make_scorer(metric: str, tokenize: str) -> Any:
-    """One of sacrebleu's metrics. Raises ConfigError for an unknown name or a tokenizer that is not installed."""
+def make_scorer(metric: str, tokenize: str, language: str = "") -> Any:
+    """One of sacrebleu's metrics; TER takes characters of Chinese and Japanese for words.
+
+    Raises ConfigError for an unknown name or a tokenizer that is not installed.
+    """
     from sacrebleu.metrics import BLEU, CHRF, TER
 
     if metric == "chrf":
         return CHRF()
     if metric == "ter":
-        return TER()
+        unspaced = _tokenizer_of(language)[0] in ("zh", "ja-mecab")
+        return TER(normalized=unspaced, asian_support=unspaced)
     _check_choice("metrics", metric, ["bleu", "chrf", "ter"])
     _check_choice("tokenize", tokenize, list(BLEU.TOKENIZERS))
     try:

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from seq2seq.data.corpus import tagged
+from seq2seq.data.scripts import joined
 from seq2seq.models.base import Model
 from seq2seq.search.backend import Backend, TorchBackend
 from seq2seq.search.base import PROMPT_ROOM, Hypothesis, Search
@@ -266,6 +267,6 @@ def join(parts: Sequence[Sequence[Translation]]) -> list[Translation]:
         return [Translation("", 0.0)]
     together = zip(*parts, strict=False)  # parts may have found unequal numbers
     return [
-        Translation(" ".join(t.text for t in nth), sum(t.score for t in nth), sum((t.parts for t in nth), ()))
+        Translation(joined([t.text for t in nth]), sum(t.score for t in nth), sum((t.parts for t in nth), ()))
         for nth in together
     ]

@@ -5,6 +5,7 @@ import io
 import random
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -24,6 +25,7 @@ _ABOUT_FILE = "tokenizer.json"
 _MAX_PIECE_LENGTH = 1000  # characters; the time that unigram needs grows with the square of a line's length
 _NUM_THREADS = 16  # fixed, not the machine's: the sums of the unigram training, and so the pieces, depend on it
 _NUM_BYTES = 256
+_COVERAGE = 0.9995  # of a text with many characters, as is usual for Chinese and Japanese
 
 
 @tokenizers.register("sentencepiece")
@@ -37,6 +39,10 @@ class SentencePieceTokenizer(Tokenizer):
 
     A small corpus gives fewer pieces than `vocab_size`.
 
+    Where a piece for every character (`character_coverage` 1) would take over half of what `vocab_size` leaves beside
+    special tokens and bytes, as in Chinese, the most frequent ones get one: those that 0.9995 of the text consists of,
+    and no more than fit into that half. The others are spelled by `byte_fallback`; without it all get a piece.
+
     With `sampling` training sees a text cut in many ways: subword regularization of unigram (Kudo 2018,
     https://aclanthology.org/P18-1007), BPE-dropout (Provilkov et al. 2020, https://aclanthology.org/2020.acl-main.170).
 
@@ -44,7 +50,7 @@ class SentencePieceTokenizer(Tokenizer):
         shared: one vocabulary for source and target, trained on both
         model_type: how pieces are learned, unigram or bpe
         vocab_size: number of pieces, with the 4 special tokens and the 256 bytes of byte_fallback
-        character_coverage: part of all characters that get a piece each, 0.98 to 1; the rest is rare
+        character_coverage: part of the text whose characters get pieces; null = 1, less if 1 fills half of vocab_size
         byte_fallback: spell characters that have no piece with bytes; otherwise they are unk
         normalization: identity keeps text as it is; nfc unifies accents; nfkc and nmt_nfkc unify more
         max_training_lines: train on an evenly drawn sample of so many lines at most; 500,000 need about 1 GB
@@ -57,7 +63,7 @@ class SentencePieceTokenizer(Tokenizer):
         shared: bool = True,
         model_type: Literal["unigram", "bpe"] = "unigram",
         vocab_size: PositiveInt = 8000,
-        character_coverage: Annotated[float, Ge(0.98), Le(1)] = 1.0,
+        character_coverage: Annotated[float, Ge(0.98), Le(1)] | None = None,
         byte_fallback: bool = True,
         normalization: Literal["identity", "nfc", "nfkc", "nmt_nfkc"] = "identity",
         max_training_lines: PositiveInt = 500_000,
@@ -84,7 +90,11 @@ class SentencePieceTokenizer(Tokenizer):
         from sentencepiece import SentencePieceTrainer
 
         self.symbols = tuple(symbols)
-        texts = map(self._normalized, sample(filter(str.strip, lines), self.max_training_lines))
+        drawn = sample(filter(str.strip, lines), self.max_training_lines)
+        texts: Iterable[str] = map(self._normalized, drawn)
+        if self.character_coverage is None and self.byte_fallback:
+            room = self.vocab_size - len(Vocab.special) - _NUM_BYTES - len(symbols)
+            texts = _without_rare(list(texts), room // 2)
         model = io.BytesIO()
         try:
             SentencePieceTrainer.train(
@@ -94,7 +104,7 @@ class SentencePieceTokenizer(Tokenizer):
                 vocab_size=self.vocab_size,
                 user_defined_symbols=list(symbols),
                 hard_vocab_limit=False,
-                character_coverage=self.character_coverage,
+                character_coverage=self.character_coverage or 1.0,
                 byte_fallback=self.byte_fallback,
                 normalization_rule_name="identity" if self.normalization == "nfc" else self.normalization,
                 num_threads=_NUM_THREADS,
@@ -206,6 +216,27 @@ def sample(lines: Iterable[str], size: int) -> list[str]:
         elif (place := generator.randrange(number + 1)) < size:
             kept[place] = line
     return kept
+
+
+def _without_rare(lines: list[str], most: int) -> Iterable[str]:
+    """With NUL, which the library leaves out of every piece, for each rare character.
+
+    most: characters that are no rare ones, spaces aside. Where there are no more, the lines stay as they are.
+    """
+    counts = Counter[str]()
+    for line in lines:
+        counts.update(line)
+    del counts[" "]
+    if len(counts) <= most:
+        return lines
+    wanted = _COVERAGE * counts.total()
+    rare: dict[int, str] = {}
+    covered = 0
+    for number, (character, count) in enumerate(sorted(counts.items(), key=lambda item: (-item[1], item[0]))):
+        if number >= most or covered >= wanted:
+            rare[ord(character)] = "\0"
+        covered += count
+    return (line.translate(rare) for line in lines)
 
 
 def _training_pieces(lines: Iterable[str]) -> Iterator[bytes]:

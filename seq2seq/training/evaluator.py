@@ -9,7 +9,7 @@ from itertools import islice
 
 import torch
 
-from seq2seq.data.corpus import Example
+from seq2seq.data.corpus import Context, Example, last_sentence
 from seq2seq.data.encoded import EncodedCorpus
 from seq2seq.data.loader import ordered_batches
 from seq2seq.metrics.scores import corpus_scores
@@ -57,11 +57,14 @@ def mean_loss(
 
 @dataclass(frozen=True)
 class ValidationPart:
-    """examples: what is translated; of text alone, prompts as sources."""
+    """examples: what is translated; of text alone, prompts as sources.  context: what is written with translations, and
+    not scored.
+    """
 
     corpus: EncodedCorpus
     examples: Sequence[Example]
     target_language: str
+    context: Context | None = None
 
 
 @dataclass(frozen=True)
@@ -96,7 +99,8 @@ class Validator:
         measured = []
         start = 0
         for part, loss in zip(self.parts.values(), losses, strict=True):
-            hypotheses = [translation.text for translation in best[start : start + len(part.examples)]]
+            written = (translation.text for translation in best[start : start + len(part.examples)])
+            hypotheses = [last_sentence(part.context, text) for text in written]
             measured.append({"loss": loss, **_scores(part, hypotheses)})
             start += len(part.examples)
         metrics = {name: sum(of_part[name] for of_part in measured) / len(measured) for name in measured[0]}

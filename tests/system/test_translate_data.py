@@ -45,7 +45,7 @@ class Stories(Corpus):
         tag = "<2de> " if self.tags else ""
         words = [f"tale {n}" for n in range(20)]
         sources = self.context.with_context(words) if self.context else words
-        return ListSource([Example(tag + text, text, n) for n, text in enumerate(sources)])
+        return ListSource([Example(tag + text, words[n], n) for n, text in enumerate(sources)])
 """
 SMALL = (
     "model=lstm_tiny", "model.encoder.d_model=12", "model.decoder.d_model=12", "tokenizer=characters",
@@ -388,3 +388,27 @@ def test_examples_with_context_have_it_already(
     assert translate(command, *OF_JSON, "data.train=text.jsonl", "output=out.txt", "copy=copy.txt").status == 0
     assert seen == READ
     assert read("out.txt") == read("copy.txt") == LINES
+
+
+def test_context_is_not_scored(command: Command, train: Callable[..., None], echo: None) -> None:
+    """What the model says are the sentence and that before it; in the reference is the sentence alone."""
+    Path("plain").write_text("".join(f"{line}\n" for line in LINES), encoding="utf-8")
+    train("data.joined=true")
+    assert seen_in_validation() == pytest.approx(100)
+    write_json("pairs.jsonl", [{"en": line, "de": line} for line in LINES])
+    other = ["data=jsonl", "data.source=en", "data.target=de", "data.test=pairs.jsonl"]
+    for given, expected in (
+        ([], [f"tale {n}" for n in range(20)]),
+        (["source=plain", "target=plain"], LINES),
+        ([*other, "checkpoint=last"], LINES),
+    ):
+        told = command("seq2seq-evaluate", "run=run", "plugins=[stories]", *given)
+        assert told.status == 0, told.err
+        folder = Path(told.err.splitlines()[-1].removeprefix("written to "))
+        found = json.loads((folder / "scores.json").read_bytes())
+        assert found["chrf"]["score"] == pytest.approx(100)
+        assert read(str(folder / "hypotheses.txt")) == expected
+
+
+def seen_in_validation() -> Any:
+    return [json.loads(line) for line in read("run/metrics.jsonl")][-1]["validation/chrf"]

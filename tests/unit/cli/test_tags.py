@@ -1,6 +1,8 @@
+from collections.abc import Mapping
+
 import pytest
 
-from seq2seq.cli.tags import check_tag
+from seq2seq.cli.tags import asked_for, check_tag
 from seq2seq.data.corpus import Corpus, Source, Split
 from seq2seq.errors import ConfigError
 
@@ -31,3 +33,24 @@ def test_a_tag_that_the_run_does_not_know(tags: tuple[str, ...], message: str) -
 
 def test_a_tag_that_it_knows() -> None:
     check_tag("<2de>", Tagged("<2de>", "<2fr>"))
+
+
+class Mixed(Tagged):
+    def __init__(self, **targets: str) -> None:
+        super().__init__("<2de>", "<2fr>", "<bt>")
+        self.named: dict[str, Corpus] = {}
+        for name, target in targets.items():
+            self.named[name] = part = Tagged(f"<{name.rstrip('_')}>")
+            part.target = target
+
+    @property
+    def parts(self) -> Mapping[str, Corpus]:
+        return self.named
+
+
+def test_the_part_that_a_tag_asks_for() -> None:
+    corpus = Mixed(**{"2de": "de", "2fr": "fr", "2fr_": "fr", "bt": "de", "bt_": "fr"})
+    assert asked_for("<2de>", corpus) is corpus.parts["2de"]
+    assert asked_for("<2fr>", corpus) is corpus.parts["2fr"]
+    assert asked_for("<bt>", corpus) is asked_for(None, corpus) is corpus
+    assert asked_for(None, corpus.parts["bt"]) is corpus.parts["bt"]

@@ -77,6 +77,20 @@ def test_length_ratio() -> None:
     assert found(one, *texts) == [False, True, True, False]
 
 
+def test_length_ratio_of_scripts_that_say_more_with_a_character() -> None:
+    english = (
+        "All human beings are born free and equal in dignity and rights. They are endowed with reason and conscience"
+        " and should act towards one another in a spirit of brotherhood."
+    )
+    chinese = (
+        "\u4eba\u4eba\u751f\u800c\u81ea\u7531,\u5728\u5c0a\u4e25\u548c\u6743\u5229\u4e0a\u4e00\u5f8b\u5e73\u7b49\u3002\u4ed6\u4eec\u8d4b\u6709"
+        "\u7406\u6027\u548c\u826f\u5fc3,\u5e76\u5e94\u4ee5\u5144\u5f1f\u5173\u7cfb\u7684\u7cbe\u795e\u76f8\u5bf9\u5f85\u3002"
+    )
+    assert len(english) > 3 * (len(chinese) + 10)
+    pairs = [(english, chinese), (chinese, english), (english, chinese[:12]), (english[:20], chinese)]
+    assert found(LengthRatio(limit=2.5), *pairs) == [False, False, True, True]
+
+
 def test_few_letters() -> None:
     texts = [
         ("\U0001f600\U0001f600", "Haha"),
@@ -104,6 +118,9 @@ def test_script() -> None:
         ("\u05d0\u05d1", "\u0434\u043e\u043c"),
     ]
     assert found(one, *texts) == [False, True, False, False, True]
+    chinese = seen_against(Script(), "en", "zh")
+    name = "\u6211\u5728Facebook\u4e0a"  # 3 Han characters and 8 Latin ones
+    assert found(chinese, ("on Facebook", name), (name, "\u4eba"), ("x", "human \u4eba")) == [False, True, True]
     unknown = seen_against(Script(), "xx", "de_AT")
     assert found(unknown, ("\u05d0\u05d1", "Haus"), ("x", "\u05d0\u05d1")) == [False, True]
     assert found(seen_against(Script(), None, "ja"), ("", "\u30ab\u30bf\u3072\u6f22"), ("", "kata")) == [False, True]

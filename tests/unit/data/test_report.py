@@ -70,3 +70,19 @@ def test_what_is_reported_and_told() -> None:
     assert "control_characters: 1 control characters, or what could not be decoded, kept" in lines
     assert r"  4: bell \x07 here | Glocke" in lines
     assert all(len(line) <= 79 for line in lines)
+
+
+def test_without_spaces_tokens_are_told_of_a_character() -> None:
+    texts = [("one two", "\u4e00\u4e8c"), ("two", "\u4e8c\u3002")]
+    source = ListSource([Example(*pair, number) for number, pair in enumerate(texts)])
+    tokenizer = CharacterTokenizer()
+    tokenizer.train([text for pair in texts for text in pair])
+    corpus = encode_source(source, tokenizer, tokenizer, max_length=None)
+    report = data_report(corpus, source, TokenizerPair(tokenizer, tokenizer))
+    assert json.loads(json.dumps(report)) == report
+    assert report["source"]["tokens per word"] == 10 / 3
+    assert report["target"]["tokens per word"] is None
+    assert list(told(report))[1:3] == [
+        "source: 5.0 tokens, 99% up to 7, longest 7; 3.33 a word, 0.00% unknown",
+        "target: 2.0 tokens, 99% up to 2, longest 2; 1.00 a character, 0.00% unknown",
+    ]

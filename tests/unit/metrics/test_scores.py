@@ -5,7 +5,7 @@ import sacrebleu
 
 from seq2seq.errors import ConfigError, DataError
 from seq2seq.metrics import scores
-from seq2seq.metrics.scores import corpus_scores, default_tokenizer
+from seq2seq.metrics.scores import Score, corpus_scores, default_tokenizer, mean_score
 
 HYPOTHESES = ["the cat sat on the mat today", "hello there my good friend"]
 REFERENCES = ["the cat sat on the mat", "hello there my good old friend"]
@@ -75,6 +75,29 @@ def test_chinese(language):
     found = corpus_scores(lines, lines, target_language=language, metrics=["bleu"], confidence=False)
     assert found["bleu"].score == pytest.approx(100)  # 13a would see a single token, without any 4-gram
     assert "|tok:zh|" in found["bleu"].signature
+
+
+@pytest.mark.parametrize("language", ["zh", "ja"])
+def test_ter_of_scripts_without_spaces_counts_characters(language):
+    found = corpus_scores(
+        ["\u6211\u662f\u5b66\u751f\u3002"],
+        ["\u6211\u662f\u8001\u5e08\u3002"],
+        target_language=language,
+        metrics=["ter"],
+        confidence=False,
+    )
+    assert found["ter"].score == pytest.approx(100 * 2 / 5)
+    assert "|norm:yes|punct:yes|asian:yes|" in found["ter"].signature
+
+
+def test_means_of_parts():
+    first, second = Score(30.0, "a", 20.0, 40.0), Score(50.0, "b", 48.0, 54.0)
+    half = 109**0.5 / 2  # of the interval: theirs are 10 and 3
+    mean = mean_score([first, second])
+    assert (mean.score, mean.signature) == (40.0, "a; b")
+    assert (mean.low, mean.high) == pytest.approx((40.5 - half, 40.5 + half))
+    assert mean_score([first, first]).signature == "a"
+    assert mean_score([first, Score(1.0, "a", None, None)]) == Score(15.5, "a", None, None)
 
 
 @pytest.mark.parametrize("language", ["de", "en-GB", "fr_CA", "zu", "jam", ""])

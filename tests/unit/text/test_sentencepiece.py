@@ -1,8 +1,11 @@
 import json
 import pickle
+import random
 import re
 import tracemalloc
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -56,7 +59,7 @@ def test_nothing_is_printed(model_type: str, capfd: pytest.CaptureFixture[str]) 
     tokenizer = trained([*THREE, "x" * 20_000, "\u2585 skipped"], model_type=model_type)
     tokenizer.encode_batch([*THREE, "\u2585\0"])
     with pytest.raises(ConfigError):
-        trained(THREE, model_type=model_type, vocab_size=NUM_FIXED + 1)
+        trained(THREE, model_type=model_type, vocab_size=NUM_FIXED + 1, character_coverage=1.0)
     with pytest.raises(DataError):
         trained(["\u2581"], model_type=model_type)
     assert capfd.readouterr() == ("", "")
@@ -220,6 +223,66 @@ def test_rare_characters_can_be_left_to_the_bytes() -> None:
     assert "\u00e4" not in trained(lines, character_coverage=0.99).vocab.tokens
 
 
+def chinese() -> list[str]:
+    """3,000 characters, the first ones often and the last ones once, in words of two."""
+    generator = random.Random(1)
+    often = [chr(0x4E00 + int(3000 ** generator.random()) - 1) for _ in range(40_000)]
+    text = "".join(first + second for first, second in pairwise(often) if ord(first) % 2)
+    return [text[i : i + 40] for i in range(0, len(text), 40)] + [chr(0x4E00 + n) for n in range(3000)]
+
+
+def lengths_of_pieces(tokenizer: SentencePieceTokenizer) -> Counter[bool]:
+    """How many longer ones (True) and characters there are, beside the fixed ones and the mark of a space."""
+    return Counter(len(token) > 1 for token in tokenizer.vocab.tokens[NUM_FIXED:] if token != "\u2581")
+
+
+@pytest.mark.parametrize("vocab_size", [600, 3000])
+def test_many_characters_leave_room_for_longer_pieces(model_type: str, vocab_size: int) -> None:
+    lines = chinese()
+    tokenizer = trained(lines, model_type=model_type, vocab_size=vocab_size)
+    assert len(tokenizer.vocab) == vocab_size
+    found = lengths_of_pieces(tokenizer)
+    assert found[False] == (vocab_size - NUM_FIXED) // 2
+    assert found[True] == found[False] - 1  # that one is the mark of a space
+    assert not any("\0" in token for token in tokenizer.vocab.tokens)
+    for line in lines[:50] + lines[-50:]:
+        assert Vocab.unk not in tokenizer.encode(line)
+        assert tokenizer.decode(tokenizer.encode(line)) == line
+    assert trained(lines, model_type=model_type, vocab_size=vocab_size).vocab == tokenizer.vocab
+
+
+def test_of_many_characters_the_rarest_have_no_piece() -> None:
+    """One of 4,000 is more than the other 0.9995, where there would be room for half of them and a few."""
+    lines = [chr(0x4E00 + number) * 100 for number in range(500)] * 2 + [chr(0x6E00 + number) for number in range(200)]
+    tokens = set(trained(lines, vocab_size=NUM_FIXED + 1390).vocab.tokens)
+    rare = sum(chr(0x6E00 + number) in tokens for number in range(200))
+    assert all(chr(0x4E00 + number) in tokens for number in range(500))
+    assert rare == 150  # 100,200 characters, of which 50.1 may be without
+    tokens = set(trained(lines, vocab_size=NUM_FIXED + 1402).vocab.tokens)
+    assert all(chr(0x6E00 + number) in tokens for number in range(200))
+
+
+@pytest.mark.parametrize("symbols", [[], ["<mask>", "<sep>"]])
+def test_few_characters_have_a_piece_each(model_type: str, symbols: list[str]) -> None:
+    lines = [*THREE, "caf\u00e9", "\U0001f600"]
+    usual, full = (
+        SentencePieceTokenizer(model_type=model_type),
+        SentencePieceTokenizer(  # type: ignore[arg-type]
+            model_type=model_type,
+            character_coverage=1.0,  # type: ignore[arg-type]
+        ),
+    )
+    for tokenizer in (usual, full):
+        tokenizer.train(lines, symbols)
+    assert usual.vocab == full.vocab
+    assert {"\u00e9", "\U0001f600"} <= set(usual.vocab.tokens)
+
+
+def test_without_bytes_every_character_has_a_piece() -> None:
+    with pytest.raises(ConfigError, match=r"vocab_size: 600 is too small: .* are 3005; raise it"):
+        trained(chinese(), vocab_size=600, byte_fallback=False)
+
+
 def test_training_reads_a_sample_only() -> None:
     characters = [chr(0x4E00 + number) for number in range(100)]
     tokens = set(trained(characters, max_training_lines=7).vocab.tokens)
@@ -252,7 +315,7 @@ def test_a_sample_keeps_no_more_than_it_must() -> None:
 def test_too_small_for_the_characters(model_type: str) -> None:
     # Beside the fixed ones: a, b, c and the mark of a space.
     with pytest.raises(ConfigError) as caught:
-        trained(["abc"], model_type=model_type, vocab_size=NUM_FIXED + 3)
+        trained(["abc"], model_type=model_type, vocab_size=NUM_FIXED + 3, character_coverage=1.0)
     assert str(caught.value) == (
         "vocab_size: 263 is too small: the special tokens, bytes and characters of the training lines are 264; "
         "raise it, or lower character_coverage"
