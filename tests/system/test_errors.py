@@ -159,8 +159,8 @@ def test_several_mistakes_at_once(command: Command) -> None:
         "seq2seq-train: 6 mistakes in the config\n"
         "  data.source: is missing; it has to be given\n"
         "  data.target: is missing; it has to be given\n"
-        "  foo: unknown key; there are: cache, data, loss, model, optimizer, plugins, schedule, search, tokenizer, "
-        "trainer\n"
+        "  foo: unknown key; there are: cache, data, init_from, loss, model, optimizer, plugins, schedule, search, "
+        "tokenizer, trainer\n"
         "  model.encoder.dropout: should be less than 1, but is 1.5\n"
         "  optimizer.lrr: unknown key; did you mean 'lr'?\n"
         "  trainer.max_steps: should be a whole number, but is 'many'\n",
@@ -193,7 +193,7 @@ HEAD = "# @package _global_\n"
         (f"{HEAD}optimizer:\n  lr: ${{nothing}}\n", "optimizer.lr: Interpolation key 'nothing' not found"),
         (
             f"{HEAD}tokenizer:\n  normalization: no\n",
-            "tokenizer.normalization: should be one of identity, nfkc, nmt_nfkc, but is false",
+            "tokenizer.normalization: should be one of identity, nfc, nfkc, nmt_nfkc, but is false",
         ),
     ],
 )
