@@ -13,9 +13,9 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from seq2seq.binding import to_plain
+from seq2seq.binding import options_of, to_plain
 from seq2seq.config import RunConfig
-from seq2seq.data.corpus import Corpus, Example, Source
+from seq2seq.data.corpus import Corpus, Example, Source, corpora
 from seq2seq.data.encoded import EncodedCorpus, Encoder, encode_source
 from seq2seq.data.filters import Surroundings
 from seq2seq.data.pools import Part, Pools, PreparedPools
@@ -23,6 +23,7 @@ from seq2seq.data.prepared import content_of, key_of, locked, prepare
 from seq2seq.data.report import data_report, told
 from seq2seq.data.streams import Stream, StreamedPools
 from seq2seq.data.variation import make_variation
+from seq2seq.data.workers import usual_workers
 from seq2seq.errors import CheckpointError, ConfigError, DataError, Problem, UserError, listed
 from seq2seq.text.pair import TokenizerPair, load_pair, train_pair
 from seq2seq.training.checkpoint import write_replaced
@@ -54,11 +55,14 @@ def _initial_tokenizers(config: RunConfig) -> TokenizerPair:
     if stored.get("name") != config.tokenizer.name:
         told = f"is {config.tokenizer.name}, but that of {other.path} is {stored.get('name')}"
         raise ConfigError(Problem("tokenizer", told))
+    usual = {name: option.default for name, option in options_of(config.tokenizer.component).items()}
+    tokenizers = load_pair(config.tokenizer.component, other.tokenizer, config.has_source)
+    for tokenizer in filter(None, {tokenizers.source, tokenizers.target}):
+        tokenizer.use_as(config.tokenizer())
     for name, value in given.items():
-        if name in stored and stored[name] != value:
+        if stored.get(name, value) != value != usual.get(name) and name not in tokenizers.target.of_use:
             told = "tokenizer.%s stays %s, as in %s; %s has no effect"
             log.warning(told, name, json.dumps(stored[name]), other.path, json.dumps(value))
-    tokenizers = load_pair(config.tokenizer.component, other.tokenizer, config.has_source)
     known = {token for vocab in tokenizers.vocabs for token in vocab.tokens}
     if new := [symbol for symbol in config.data().symbols if symbol not in known]:
         log.warning("not known to the tokenizer of %s, and so cut in parts: %s", other.path, listed(new, 3))
@@ -132,9 +136,16 @@ def _write_report(run: RunDir, report: Mapping[str, Any]) -> None:
 
 
 def training_data(
-    config: RunConfig, run: RunDir, sources: Mapping[str, Source], held_out: Sequence[Source], tokenizers: TokenizerPair
+    config: RunConfig,
+    run: RunDir,
+    sources: Mapping[str, Source],
+    held_out: Sequence[Source],
+    tokenizers: TokenizerPair,
+    ranks_here: int = 1,
 ) -> TrainingData:
-    """sources: the training data of each part of the corpus, by its name."""
+    """sources: the training data of each part of the corpus, by its name.  ranks_here: that share this machine, each
+    with processes of its own where data is streamed.
+    """
     corpus, max_length = config.data(), config.trainer.max_length
     limit = max_length if config.has_source else None
     encoders = {name: _encoder(config, corpus.parts[name], held_out, tokenizers) for name in sources}
@@ -145,8 +156,16 @@ def training_data(
             Stream(source, encoders[name], vary, name)
             for (name, source), vary in zip(sources.items(), variations, strict=True)
         ]
-        return TrainingData(StreamedPools(streams, shares, config.workers), {}, (limit, max_length))
-    encoded = {name: _prepared(config, run, name, source, held_out, encoders[name]) for name, source in sources.items()}
+        workers = -(-usual_workers() // ranks_here) if config.workers is None else config.workers
+        return TrainingData(StreamedPools(streams, shares, workers), {}, (limit, max_length))
+    encoded = {}
+    for name, source in sources.items():
+        try:
+            encoded[name] = _prepared(config, run, name, source, held_out, encoders[name])
+        except DataError as error:
+            if name and not str(error).startswith(f"{corpora.group}."):
+                raise DataError(f"{corpora.group}.parts.{name}: {error}") from error
+            raise
     parts = [Part(part, vary) for part, vary in zip(encoded.values(), variations, strict=True)]
     pools = PreparedPools(parts, corpus.shares([len(part) for part in encoded.values()]))
     longest = [part.longest() for part in encoded.values()]
@@ -164,7 +183,8 @@ def _encoder(config: RunConfig, part: Corpus, held_out: Sequence[Source], tokeni
         return (replace(example, source="") for example in examples) if alone else examples
 
     sieve = config.sieve(part.tags)
-    surroundings = Surroundings(None if alone else part.source, part.target, lambda: map(sieve.untagged, seen()))
+    plain = str if part.context is None else part.context.last_sentence
+    surroundings = Surroundings(None if alone else part.source, part.target, seen, plain)
     for one in sieve.filters.values():
         one.learn(surroundings)
     return Encoder(None if alone else tokenizers.source, tokenizers.target, config.trainer.max_length, sieve)

@@ -15,12 +15,12 @@ import torch
 from seq2seq.config import RunConfig, completed, stored_form
 from seq2seq.data.corpus import Source, Split, open_splits
 from seq2seq.errors import CheckpointError, ConfigError, DataError, Problem, UserError, listed
-from seq2seq.pipeline import check, make_trainer, total_steps_of
+from seq2seq.pipeline import check, make_trainer, store_of, total_steps_of
 from seq2seq.preparation import TrainingData, add_to_report, report_data, run_tokenizers, training_data
 from seq2seq.text.pair import TokenizerPair
 from seq2seq.training import forecast
 from seq2seq.training.checkpoint import (
-    CheckpointStore,
+    Checkpoint,
     load_fitting,
     load_training,
     load_weights,
@@ -37,6 +37,8 @@ from seq2seq.training.trainer import Trainer
 
 log = logging.getLogger(__name__)
 
+HELD_OUT: tuple[Split, ...] = ("validation", "test")
+
 
 def train(
     config: RunConfig, path: Path, command: Sequence[str], parallel: Parallel = ALONE, only_check: bool = False
@@ -49,7 +51,7 @@ def train(
     check(config)
     run = RunDir(path)
     if config.init_from is not None and not run.has_checkpoints:
-        RunDir(Path(config.init_from).expanduser()).read_config()
+        _initial_checkpoint(config)
     corpus = config.data()
     splits = open_splits(corpus)
     if splits["train"] is None:
@@ -91,10 +93,10 @@ def _prepare_and_train(
 ) -> None:
     """sources: the training data of each part."""
     validation = splits["validation"]
-    held_out = [part for part in (validation, splits["test"]) if part is not None]
+    held_out = [part for name in HELD_OUT if (part := config.data().plain_split(name)) is not None]
     assert splits["train"] is not None
     tokenizers = run_tokenizers(config, run, splits["train"], parallel)
-    data = training_data(config, run, sources, held_out, tokenizers)
+    data = training_data(config, run, sources, held_out, tokenizers, parallel.ranks_here)
     if parallel.first:
         report_data(run, data, sources, tokenizers, in_full=only_check)
     if only_check:
@@ -107,7 +109,7 @@ def _prepare_and_train(
         _check_same_data(trainer)
         _announce(config, data, trainer)
         if not _resume(trainer) and config.init_from is not None:
-            _begin_with(Path(config.init_from).expanduser(), trainer)
+            _begin_with(_initial_checkpoint(config), trainer)
         if trainer.done:
             log.info("already done: %s is reached; a larger one continues this run", trainer.reached_limit)
         else:
@@ -138,6 +140,8 @@ def _foretell(
         if config.trainer.max_tokens == "auto":
             config = _with_max_tokens(config, run, tokenizers, data, parallel)
         trainer = make_trainer(config, run.checkpoints, tokenizers, data.pools, None, parallel)
+        if config.init_from is not None:
+            _begin_with(_initial_checkpoint(config), trainer)
         _compile(trainer, data)
         found = forecast.forecast(trainer, total_steps_of(config.trainer, trainer.loader))
     except (UserError, RuntimeError, MemoryError) as error:
@@ -195,10 +199,16 @@ def _check_same_data(trainer: Trainer) -> None:
         raise DataError(f"rank {differing[0]} has read other training data than rank 0: is one's copy out of date?")
 
 
-def _begin_with(path: Path, trainer: Trainer) -> None:
-    """The best weights of another run, those that fit."""
-    store = CheckpointStore(RunDir(path).checkpoints, metric=trainer.checkpoints.metric, keep_last=1, keep_best=1)
-    (checkpoint,) = store.choose("best", average=1, average_of="best")
+def _initial_checkpoint(config: RunConfig) -> Checkpoint:
+    """The best of the run that this one begins with. Raises CheckpointError where there is none."""
+    other = RunDir(Path(str(config.init_from)).expanduser())
+    other.read_config()
+    store = store_of(other.checkpoints, config.trainer, config.has_source)
+    return store.choose("best", average=1, average_of="best")[0]
+
+
+def _begin_with(checkpoint: Checkpoint, trainer: Trainer) -> None:
+    """Those weights of another run that fit."""
     stayed = load_fitting(trainer.model, checkpoint, strategy=trainer.strategy)
     log.info("weights: those of %s", checkpoint.folder)
     if stayed:

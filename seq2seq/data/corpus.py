@@ -126,6 +126,10 @@ class Corpus(ABC):
     def split(self, name: Split) -> Source | None:
         """None where the corpus has no such split. Raises DataError, naming the key, where its files are missing."""
 
+    def plain_split(self, name: Split) -> Source | None:
+        """As `split`, but as the texts were before anything was made of them: without tags, context and noise."""
+        return self.split(name)
+
     @property
     def is_mixed(self) -> bool:
         return [*self.parts] != [""]

@@ -55,11 +55,14 @@ class Filter(ABC):
 
 @dataclass(frozen=True)
 class Surroundings:
-    """What an example is seen against. source: null for text alone. held_out: validation and test data."""
+    """What an example is seen against. source: null for text alone. held_out: validation and test data, as it was
+    before anything was made of it. plain: what a text was before it got its context.
+    """
 
     source: str | None
     target: str
     held_out: Callable[[], Iterable[Example]]
+    plain: Callable[[str], str] = str
 
 
 filters: Family[Filter] = Family("filters", Filter)
@@ -337,8 +340,10 @@ class HeldOut(Filter):
         self.action = action
         self._sources: frozenset[str] = frozenset()
         self._targets: frozenset[str] = frozenset()
+        self._before: Callable[[str], str] = str
 
     def learn(self, surroundings: Surroundings) -> None:
+        self._before = surroundings.plain
         examples = list(surroundings.held_out())
         self._sources = frozenset(_plain(example.source) for example in examples)
         self._targets = frozenset(_plain(example.target) for example in examples)
@@ -346,7 +351,11 @@ class HeldOut(Filter):
     def examine(self, examples: Sequence[Example]) -> NDArray[np.bool_]:
         if not self._targets:
             return np.zeros(len(examples), bool)
-        return _marked(examples, lambda e: _plain(e.target) in self._targets and _plain(e.source) in self._sources)
+        return _marked(examples, self._is_held_out)
+
+    def _is_held_out(self, example: Example) -> bool:
+        target, source = (_plain(self._before(text)) for text in (example.target, example.source))
+        return target in self._targets and source in self._sources
 
 
 @filters.register("script")

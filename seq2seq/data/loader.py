@@ -1,7 +1,7 @@
 """Training batches: examples of like length together, under a budget of tokens.
 
 The order of an epoch is a function of (seed, epoch) alone, so a place in it is a few numbers, and going on from there
-reads nothing again but the pool that it is in.
+encodes nothing again but the pool that it is in.
 """
 
 from __future__ import annotations

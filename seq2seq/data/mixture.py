@@ -94,6 +94,9 @@ class TaggedCorpus(Corpus):
         source = self._inner.split(name)
         return source and TaggedSource(source, self.tags[0])
 
+    def plain_split(self, name: Split) -> Source | None:
+        return self._inner.plain_split(name)
+
 
 @corpora.register("mixture")
 class Mixture(Corpus):
@@ -170,12 +173,14 @@ class Mixture(Corpus):
         return [ratio / sum(ratios) for ratio in ratios]
 
     def split(self, name: Split) -> Source | None:
-        found: dict[int, Source] = {}
-        for place, part in enumerate(self._parts):
-            source = self.split_of(part, name)
-            if source is not None:
-                found[place] = source
-        return MixtureSource(found, len(self._parts)) if found else None
+        return self._mixed([self.split_of(part, name) for part in self._parts])
+
+    def plain_split(self, name: Split) -> Source | None:
+        return self._mixed([part.plain_split(name) for part in self._parts.values()])
+
+    def _mixed(self, sources: Sequence[Source | None]) -> Source | None:
+        found = {place: source for place, source in enumerate(sources) if source is not None}
+        return MixtureSource(found, len(sources)) if found else None
 
     def split_of(self, part: str, name: Split) -> Source | None:
         where = f"parts.{part}"

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -12,7 +14,7 @@ from numpy.typing import NDArray
 
 from seq2seq.data.ahead import ahead
 from seq2seq.data.corpus import Source
-from seq2seq.data.encoded import Block, EncodedCorpus, Encoder, chained, sieved
+from seq2seq.data.encoded import Block, Digest, EncodedCorpus, Encoder, chained, encode_blocks, sieved
 from seq2seq.data.pools import Part, Pool, Pools, one_pool
 from seq2seq.data.variation import Variation
 from seq2seq.data.workers import encode_in_parallel, usual_workers
@@ -102,8 +104,17 @@ class StreamedPools(Pools):
             yield from _usable(stream, chunk + 1, chained(waiting))
 
     def identity(self) -> dict[str, Any]:
-        """Nobody knows what a stream will hold."""
-        return {"examples": None, "contents": f"streams of {', '.join(map(str, self.sizes))}"}
+        """Told by how each stream begins."""
+        return {"examples": None, "contents": f"{', '.join(map(str, self.sizes))} of streams {self._beginning}"}
+
+    @cached_property
+    def _beginning(self) -> str:
+        digest = Digest()
+        for stream in self.streams:
+            for block in islice(encode_blocks(stream.source, stream.encode), 1):
+                for side, (flat, lengths) in enumerate(block.sides):
+                    digest.add(side, flat, lengths)
+        return digest.result()
 
     def counts_of_lengths(self) -> NDArray[np.float64] | None:
         return None

@@ -32,9 +32,13 @@ class WrappingCorpus(Corpus):
         return key_within(self.part, self._inner.key(option))
 
     def split(self, name: Split) -> Source | None:
+        source = self.plain_split(name)
+        return None if source is None else self.wrapped(source, name)
+
+    def plain_split(self, name: Split) -> Source | None:
         with told_within(self.part):
             source = self._inner.split(name)
-        return None if source is None else self.wrapped(Within(source, self.part), name)
+        return None if source is None else Within(source, self.part)
 
 
 class WrappingSource(Source):

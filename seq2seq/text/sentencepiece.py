@@ -57,6 +57,8 @@ class SentencePieceTokenizer(Tokenizer):
         sampling: null = off; unigram: 0.1 to 0.5, the smaller the more varied; bpe: share of merges left out, as 0.1
     """
 
+    of_use = ("sampling",)
+
     def __init__(
         self,
         *,
@@ -138,9 +140,15 @@ class SentencePieceTokenizer(Tokenizer):
 
         self._processor: Any = SentencePieceProcessor(model_proto=model)
         self.vocab = Vocab(tuple(map(self._processor.id_to_piece, range(len(self._processor)))))
-        if self.alpha is not None:
-            kind = UnigramSampler if self.model_type == "unigram" else BpeSampler
-            self._sampler = kind(self._processor, self.symbols, self.alpha)
+        self._make_sampler()
+
+    def _make_sampler(self) -> None:
+        kind = UnigramSampler if self.model_type == "unigram" else BpeSampler
+        self._sampler = None if self.alpha is None else kind(self._processor, self.symbols, self.alpha)
+
+    def use_as(self, other: Self) -> None:
+        self.alpha, self.sampling = other.alpha, other.sampling
+        self._make_sampler()
 
     def _normalized(self, text: str) -> str:
         """By the form that the library lacks."""
@@ -158,7 +166,7 @@ class SentencePieceTokenizer(Tokenizer):
         if self._sampler is None:
             return self.encode_batch(texts)
         generator = random.Random(seed)
-        return [self._sampler(_plain(self._normalized(text)), generator) for text in texts]
+        return [self._sampler(_utf8(self._normalized(text)).decode(), generator) for text in texts]
 
     def decode(self, ids: Sequence[int]) -> str:
         return one_line(self._processor.decode(audible(ids)))
@@ -169,8 +177,12 @@ class SentencePieceTokenizer(Tokenizer):
         about = {"shared": self.shared, "sha256": hashlib.sha256(model).hexdigest()}
         if self.normalization == "nfc":  # the others are in the model
             about["normalization"] = self.normalization
+        if self.model_type != "unigram":
+            about["model_type"] = self.model_type
         if self.sampling:
-            about |= {"model_type": self.model_type, "sampling": self.alpha, "symbols": list(self.symbols)}
+            about["sampling"] = self.alpha
+        if self.symbols:
+            about["symbols"] = list(self.symbols)
         write_json(folder / _ABOUT_FILE, about)
 
     @classmethod
@@ -254,9 +266,5 @@ def _training_pieces(lines: Iterable[str]) -> Iterator[bytes]:
 
 
 def _utf8(text: str) -> bytes:
-    return _plain(text).encode("utf-8", errors="replace")
-
-
-def _plain(text: str) -> str:
-    """U+2581 stands for a space inside the library; as a space, several in a row become one like any others."""
-    return text.replace("\u2581", " ")
+    # U+2581 stands for a space inside the library; as a space, several in a row become one like any others.
+    return text.replace("\u2581", " ").encode("utf-8", errors="replace")

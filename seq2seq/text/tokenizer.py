@@ -18,6 +18,7 @@ class Tokenizer(ABC):
 
     vocab: Vocab
     shared: bool
+    of_use: tuple[str, ...] = ()  # options that tell how it is used, and not what is learned
     sampling: bool = False  # whether `sample_batch` cuts one text in different ways
 
     @abstractmethod
@@ -41,6 +42,9 @@ class Tokenizer(ABC):
 
     @abstractmethod
     def decode(self, ids: Sequence[int]) -> str: ...
+
+    def use_as(self, other: Self) -> None:  # noqa: B027 - most have no such options
+        """Takes over the options in `of_use`."""
 
     @abstractmethod
     def save(self, folder: Path) -> None:

@@ -100,7 +100,7 @@ class RunDir:
         if self.has_checkpoints:
             self._compare(config, complete(self.read_config()), "", free=free)
         elif self.tokenizer.exists():
-            self._compare(config, complete(self.read_config()), "tokenizer.", "data.", free=free)
+            self._compare(config, complete(self.read_config()), "tokenizer.", "data.", "init_from", free=free)
         text = yaml.safe_dump({"format": 1, **config}, sort_keys=False, allow_unicode=True, width=120)
         same = self.config.exists() and self.config.read_bytes() == text.encode()
         if not same and not self.has_checkpoints:
@@ -128,6 +128,8 @@ class RunDir:
         for key in sorted(old.keys() | new.keys()):
             before, after = old.get(key, ABSENT), new.get(key, ABSENT)
             if before == after or key in FREE or key in free or not key.startswith(prefixes):
+                continue
+            if {before, after} == {ABSENT, None}:  # an option that an older version did not have
                 continue
             if key in GROWING and before is not ABSENT and after is not ABSENT:
                 if after is None or (before is not None and after > before):

@@ -133,3 +133,22 @@ def test_a_cache_that_cannot_be_written(command: Command, arguments: list[str]) 
     found = command("seq2seq-train", *arguments, "cache=cache")
     assert (found.status, found.out) == (1, "")
     assert found.err == "seq2seq-train: cache/tokenizers: Not a directory; cache=FOLDER chooses another place\n"
+
+
+DENOISING = [
+    "data=denoising", "data/noise=span_corruption", "data.text.train=train", "data.text.validation=val",
+    "data.text.target=de", "data.text.source=null", "tokenizer=sentencepiece", "tokenizer.vocab_size=500",
+]  # fmt: skip
+DOCUMENTS = [
+    "data=documents", "data.sides=both", "data.sentences.train=train", "data.sentences.validation=val",
+    "data.sentences.source=en", "data.sentences.target=de",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("data", [DENOISING, DOCUMENTS], ids=["denoising", "documents"])
+def test_leaks_are_found_under_noise_and_context(command: Command, arguments: list[str], data: list[str]) -> None:
+    others = [argument for argument in arguments if not argument.startswith(("data", "tokenizer"))]
+    found = command("seq2seq-train", *others, *data, "check=true")
+    assert found.status == 0, found.err
+    report = json.loads(Path("run/data_report.json").read_text(encoding="utf-8"))
+    assert report["faults"]["held_out"]["count"] == 1

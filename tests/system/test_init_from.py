@@ -1,5 +1,6 @@
 """A run that begins with the tokenizer and the weights of another."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -67,3 +68,21 @@ def test_faults(first: Path, options: list[str], status: int, message: str) -> N
     done = subprocess.run([*command, "run=faulty", *options], capture_output=True, text=True, cwd=first)
     assert (done.returncode, "Traceback" in done.stderr) == (status, False), done.stderr
     assert message in done.stderr
+
+
+def test_sampling_is_the_new_run_s_own(first: Path) -> None:
+    done = train(first, "run=sampled", "init_from=first", "tokenizer.sampling=0.1", "tokenizer.model_type=bpe")
+    assert done.returncode == 0, done.stderr
+    about = json.loads((first / "sampled" / "tokenizer" / "shared" / "tokenizer.json").read_text())
+    assert about["sampling"] == 0.1
+    assert 'tokenizer.model_type stays "unigram", as in first; "bpe" has no effect' in done.stderr
+    assert "tokenizer.sampling stays" not in done.stderr
+
+
+def test_one_run_begins_with_one_other(first: Path) -> None:
+    checked = train(first, "run=checked", "init_from=first", "check=true")
+    assert checked.returncode == 0, checked.stderr
+    assert "weights: those of first/checkpoints/step_00000002" in checked.stderr
+    other = train(first, "run=checked")
+    assert other.returncode == 2
+    assert "init_from: was first, but is null" in other.stderr
