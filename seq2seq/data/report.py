@@ -13,11 +13,10 @@ from seq2seq.data.corpus import Example, Source
 from seq2seq.data.encoded import EncodedCorpus, Rows
 from seq2seq.data.filters import ALL, EVERY
 from seq2seq.data.scripts import has_spaces
+from seq2seq.data.shifts import shifted
 from seq2seq.text.pair import TokenizerPair
 
 SAMPLE = 20_000  # examples, the first ones, whose words are counted
-WINDOW = 256  # neighbours that are looked at together for a shift
-SHIFTS = tuple(n for distance in range(1, 6) for n in (distance, -distance))
 SHOWN_CHARACTERS = 200
 
 
@@ -81,51 +80,9 @@ def told(report: Mapping[str, Any]) -> Iterator[str]:
             for example in finding["examples"]:
                 yield f"  {example['number'] + 1:,}: {_short(example)}"
     for part in report["shifted"]:
-        yield (
-            f"examples {part['first'] + 1:,} to {part['last'] + 1:,}: the sides look shifted against each other by "
-            f"{abs(part['by'])}"
-        )
-
-
-def shifted(corpus: EncodedCorpus) -> list[dict[str, int]]:
-    """Where the lengths of the sources go with those of targets some places on, and not with those of their own.
-
-    first, last: numbers in the split; by: target i + by belongs to source i.
-    """
-    if corpus.sources is None or len(corpus) < 2 * WINDOW:
-        return []
-    source, target = (
-        np.log1p(lengths.astype(np.float64)) for lengths in (corpus.source_lengths, corpus.target_lengths)
-    )
-    usual = _correlations(source, target)
-    found: list[dict[str, int]] = []
-    for by in SHIFTS:
-        there = _correlations(source, np.roll(target, -by))
-        for window in np.flatnonzero((there > 0.6) & (there > usual + 0.3)).tolist():
-            numbers = corpus.numbers[window * WINDOW : (window + 1) * WINDOW]
-            found.append({"first": int(numbers[0]), "last": int(numbers[-1]), "by": by})
-    return _joined(sorted(found, key=lambda part: (part["by"], part["first"])))
-
-
-def _correlations(x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Of each window."""
-    number = len(x) // WINDOW * WINDOW
-    x, y = (side[:number].reshape(-1, WINDOW) for side in (x, y))
-    x, y = (side - side.mean(axis=1, keepdims=True) for side in (x, y))
-    norm = np.sqrt((x**2).sum(axis=1) * (y**2).sum(axis=1))
-    correlations: NDArray[np.float64] = (x * y).sum(axis=1) / np.maximum(norm, 1e-9)
-    return correlations
-
-
-def _joined(parts: list[dict[str, int]]) -> list[dict[str, int]]:
-    """Neighbours with the same shift become one."""
-    joined: list[dict[str, int]] = []
-    for part in parts:
-        if joined and joined[-1]["by"] == part["by"] and part["first"] - joined[-1]["last"] <= WINDOW:
-            joined[-1]["last"] = part["last"]
-        else:
-            joined.append(dict(part))
-    return joined
+        lines = "1 line" if abs(part["by"]) == 1 else f"{abs(part['by'])} lines"
+        where = "later" if part["by"] > 0 else "earlier"
+        yield f"shifted: about {part['first'] + 1:,} to {part['last'] + 1:,}, targets {lines} {where} than sources"
 
 
 def _examined(read: int) -> int:

@@ -1,34 +1,11 @@
 import json
 
-import numpy as np
-import pytest
-
 from seq2seq.data.corpus import Example, ListSource
-from seq2seq.data.encoded import EncodedCorpus, Rows, encode_source, offsets_of
+from seq2seq.data.encoded import encode_source
 from seq2seq.data.filters import ControlCharacters, Duplicates, Sieve
-from seq2seq.data.report import WINDOW, data_report, shifted, told
+from seq2seq.data.report import data_report, told
 from seq2seq.text.pair import TokenizerPair
 from seq2seq.text.plain import CharacterTokenizer
-
-
-def corpus_of(source_lengths: np.ndarray, target_lengths: np.ndarray) -> EncodedCorpus:
-    def rows(lengths: np.ndarray) -> Rows:
-        return Rows((np.full(int(lengths.sum()), 5, np.int32), offsets_of(lengths)))
-
-    return EncodedCorpus(rows(source_lengths), rows(target_lengths), np.arange(len(source_lengths)) + 10)
-
-
-@pytest.mark.parametrize("by", [1, -1, 3])
-def test_a_shift_is_found_where_it_is(by: int) -> None:
-    generator = np.random.default_rng(5)
-    source = generator.integers(3, 60, 20 * WINDOW)
-    target = np.maximum(1, source + generator.integers(-3, 4, len(source)))
-    begin, end = 5 * WINDOW, 12 * WINDOW
-    moved = target.copy()
-    moved[begin:end] = np.roll(target[begin:end], by)
-    assert shifted(corpus_of(source, target)) == []
-    assert shifted(corpus_of(source, moved)) == [{"first": 10 + begin, "last": 10 + end - 1, "by": by}]
-    assert shifted(corpus_of(source, generator.permutation(target))) == []
 
 
 def test_what_is_reported_and_told() -> None:
