@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
@@ -52,8 +52,8 @@ class RunConfig:
         """Whether the data is pairs, and not text alone."""
         return self.data().source is not None
 
-    def sieve(self, tags: Sequence[str] = ()) -> Sieve:
-        """The filters of the training data. Raises ConfigError with every refusal."""
+    def sieve(self, part: Corpus | None = None) -> Sieve:
+        """The filters of the training data, of one of its parts. Raises ConfigError with every refusal."""
         made: dict[str, Filter] = {}
         problems: list[Problem] = []
         for name, factory in self.filters.items():
@@ -63,7 +63,7 @@ class RunConfig:
                 problems += map(_in_data, error.problems)
         if problems:
             raise ConfigError(*problems)
-        return Sieve(made, tags)
+        return Sieve(made) if part is None else Sieve(made, part.tags, part.context)
 
 
 OF_THE_COMMAND = ("run", "check")  # keys of seq2seq-train that do not change what a run is

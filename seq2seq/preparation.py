@@ -6,10 +6,10 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -115,13 +115,15 @@ def _train_tokenizers(config: RunConfig, source: Source) -> TokenizerPair:
 
 @dataclass(frozen=True)
 class TrainingData:
-    """encoded: each part by its name; empty where it is read as a stream.
+    """encoded: each part by its name; empty where it is read as a stream.  plain: makes of a part's examples what its
+    filters see.
 
     longest: tokens of the longest source and target, None for the source of text alone.
     """
 
     pools: Pools
     encoded: Mapping[str, EncodedCorpus]
+    plain: Mapping[str, Callable[[Example], Example]]
     longest: tuple[int | None, int]
 
 
@@ -149,6 +151,7 @@ def training_data(
     corpus, max_length = config.data(), config.trainer.max_length
     limit = max_length if config.has_source else None
     encoders = {name: _encoder(config, corpus.parts[name], held_out, tokenizers) for name in sources}
+    plain = {name: encoder.sieve.plain for name, encoder in encoders.items()}
     variations = [make_variation(tokenizers, corpus.parts[name].noise) for name in sources]
     if config.streaming:
         shares = corpus.shares(None)
@@ -157,7 +160,7 @@ def training_data(
             for (name, source), vary in zip(sources.items(), variations, strict=True)
         ]
         workers = -(-usual_workers() // ranks_here) if config.workers is None else config.workers
-        return TrainingData(StreamedPools(streams, shares, workers), {}, (limit, max_length))
+        return TrainingData(StreamedPools(streams, shares, workers), {}, plain, (limit, max_length))
     encoded = {}
     for name, source in sources.items():
         try:
@@ -172,19 +175,22 @@ def training_data(
     of_source, of_target = (max(of_side) for of_side in zip(*longest, strict=True))
     if any(corpus.parts[name].noise is not None for name in sources):
         of_source = max(of_source, of_target)
-    return TrainingData(pools, encoded, (of_source if config.has_source else None, of_target))
+    return TrainingData(pools, encoded, plain, (of_source if config.has_source else None, of_target))
 
 
 def _encoder(config: RunConfig, part: Corpus, held_out: Sequence[Source], tokenizers: TokenizerPair) -> Encoder:
     alone = part.noise is not None or part.source is None
 
-    def seen() -> Iterator[Example]:
-        examples = (example for source in held_out for example in source.read())
-        return (replace(example, source="") for example in examples) if alone else examples
+    mixed = config.data().is_mixed
 
-    sieve = config.sieve(part.tags)
-    plain = str if part.context is None else part.context.last_sentence
-    surroundings = Surroundings(None if alone else part.source, part.target, seen, plain)
+    def seen() -> Iterator[Example]:
+        for example in chain.from_iterable(source.read() for source in held_out):
+            yield replace(example, source="") if alone else example
+            if mixed:  # other parts may have it in the other direction
+                yield replace(example, source="" if alone else example.target, target=example.source)
+
+    sieve = config.sieve(part)
+    surroundings = Surroundings(None if alone else part.source, part.target, seen)
     for one in sieve.filters.values():
         one.learn(surroundings)
     return Encoder(None if alone else tokenizers.source, tokenizers.target, config.trainer.max_length, sieve)
@@ -229,7 +235,9 @@ def report_data(
     if not encoded:
         raise DataError("the training data holds no examples that can be used")
     if in_full or not run.data_report.exists():
-        reports = {name: data_report(part, sources[name], tokenizers) for name, part in encoded.items()}
+        reports = {
+            name: data_report(part, sources[name], tokenizers, data.plain[name]) for name, part in encoded.items()
+        }
         whole = {"parts": reports} if len(reports) > 1 else next(iter(reports.values()))
         _write_report(run, whole)
         for name, report in reports.items() if in_full else ():

@@ -80,7 +80,8 @@ def train(
         plugins = [f"plugins=[{','.join(config.plugins)}]"] if config.plugins else []
         if splits["test"] is not None:
             log.info("  %s", shlex.join(["seq2seq-evaluate", f"run={path}", "split=test", *plugins]))
-        log.info("  %s", shlex.join(["seq2seq-translate", f"run={path}", "input=FILE", "output=FILE", *plugins]))
+        tags = [f"tag={corpus.tags[0]}"] if all(part.tags for part in corpus.parts.values()) else []
+        log.info("  %s", shlex.join(["seq2seq-translate", f"run={path}", "input=FILE", "output=FILE", *tags, *plugins]))
 
 
 def _prepare_and_train(

@@ -151,27 +151,28 @@ def _load(options: EvaluateOptions, tree: dict[str, Any]) -> tuple[LoadedRun, Ch
         if useless:
             raise ConfigError(*(Problem(key, "a language model is measured without translating") for key in useless))
         return loaded, None
-    if options.tag is not None:
-        check_tag(options.tag, read_data(loaded.run, {"plugins": options.plugins}))
+    trained_on = read_data(loaded.run, {"plugins": options.plugins})
+    check_tag(options.tag, trained_on, reads_lines=options.source is not None)
     return loaded, choose(
         loaded, options.max_tokens, backend=options.backend, precision=options.precision, tag=options.tag
     )
 
 
 def _folder(evaluation: Path, options: EvaluateOptions) -> Path:
-    """A folder for each checkpoint, the best having the plain name, and for each pair of files: numbers tell those of
-    one name apart.
+    """A folder for each checkpoint, the best having the plain name, and for each pair of files and tag: numbers tell
+    those of one name apart.
     """
     name = options.name if options.checkpoint == "best" else f"{options.name}-{Path(options.checkpoint).name}"
     folders = (evaluation / (name if number == 1 else f"{name}-{number}") for number in count(1))
-    return next(folder for folder in folders if _measured_files(folder) in (None, options.files))
+    return next(folder for folder in folders if _measured(folder) in (None, (options.files, options.tag)))
 
 
-def _measured_files(folder: Path) -> Any:
-    """Those whose scores are in the folder; None where there are no scores yet."""
+def _measured(folder: Path) -> Any:
+    """The files and the tag whose scores are in the folder; None where there are no scores yet."""
     try:
-        return json.loads((folder / "scores.json").read_bytes())["files"]
-    except (OSError, ValueError, KeyError, TypeError):
+        scores = json.loads((folder / "scores.json").read_bytes())
+        return scores["files"], scores.get("tag")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
 
 

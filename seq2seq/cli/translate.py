@@ -135,8 +135,7 @@ def _load(options: TranslateOptions, tree: dict[str, Any]) -> tuple[LoadedRun, C
         device=options.device,
         precision=torch_precision(options.precision),
     )
-    if options.tag is not None:
-        check_tag(options.tag, loaded.config.data())
+    check_tag(options.tag, loaded.config.data(), reads_lines=options.split is None)
     choice = choose(loaded, options.max_tokens, backend=options.backend, precision=options.precision, tag=options.tag)
     if options.attention is not None and not attends(choice.translator):
         told = "decoder does not attend to the source" if choice.translator.source_tokenizer else "model has no source"

@@ -14,7 +14,7 @@ import numpy as np
 from annotated_types import Gt, Le
 from numpy.typing import NDArray
 
-from seq2seq.data.corpus import Example
+from seq2seq.data.corpus import Context, Example
 from seq2seq.data.scripts import extent, script_of, scripts_of
 from seq2seq.registry import Family, PositiveInt
 
@@ -31,11 +31,13 @@ class Filter(ABC):
     results in the order of the split, and may remember.
 
     action: `drop` leaves the examples out that are found, `count` only counts them.  fault: how the report names it.
-    needs_all: whether a count of a sample would say nothing.
+    needs_all: whether a count of a sample would say nothing.  needs_context: whether it examines the texts as a model
+    reads them, and not the sentences alone, without tags and context.
     """
 
     fault: ClassVar[str]
     needs_all: ClassVar[bool] = False
+    needs_context: ClassVar[bool] = False
     action: Action
 
     @abstractmethod
@@ -56,13 +58,12 @@ class Filter(ABC):
 @dataclass(frozen=True)
 class Surroundings:
     """What an example is seen against. source: null for text alone. held_out: validation and test data, as it was
-    before anything was made of it. plain: what a text was before it got its context.
+    before anything was made of it.
     """
 
     source: str | None
     target: str
     held_out: Callable[[], Iterable[Example]]
-    plain: Callable[[str], str] = str
 
 
 filters: Family[Filter] = Family("filters", Filter)
@@ -84,12 +85,13 @@ class Sieve:
 
     Of large splits those filters that only count see one example of EVERY, after the first ALL.
 
-    tags: what may stand before sources, and no filter sees.
+    tags: what may stand before sources.  context: what texts are read with.
     """
 
-    def __init__(self, filters: Mapping[str, Filter], tags: Sequence[str] = ()) -> None:
+    def __init__(self, filters: Mapping[str, Filter], tags: Sequence[str] = (), context: Context | None = None) -> None:
         self.filters = filters
-        self.tags = tuple(f"{tag} " for tag in tags)
+        self.tags = tuple(tags)
+        self.context = context
         self.counts = dict.fromkeys(filters, 0)
         self.first: dict[str, list[int]] = {name: [] for name in filters}
 
@@ -99,26 +101,33 @@ class Sieve:
             for name, one in self.filters.items()
         }
 
-    def untagged(self, example: Example) -> Example:
-        tag = next((tag for tag in self.tags if example.source.startswith(tag)), "")
-        return replace(example, source=example.source[len(tag) :]) if tag else example
+    def plain(self, example: Example) -> Example:
+        """The sentence alone: without tag and context."""
+        source, target = example.source, example.target
+        tag = next((f"{tag} " for tag in self.tags if source.startswith(f"{tag} ")), "")
+        source = source[len(tag) :]
+        if self.context is not None:
+            source, target = self.context.last_sentence(source), self.context.last_sentence(target)
+        return replace(example, source=source, target=target)
 
     def fresh(self) -> Sieve:
         """One that has learned the same and seen nothing yet."""
         filters = {name: copy(one) for name, one in self.filters.items()}
         for one in filters.values():
             one.forget()
-        return Sieve(filters, [tag[:-1] for tag in self.tags])
+        return Sieve(filters, self.tags, self.context)
 
     def examine(self, examples: Sequence[Example]) -> list[NDArray[Any]]:
-        if self.tags:
-            examples = list(map(self.untagged, examples))
+        changed = self.tags or self.context is not None
+        alone = [self.plain(example) for example in examples] if changed else examples
         chosen = [i for i, example in enumerate(examples) if example.number < ALL or example.number % EVERY == 0]
-        some = examples if len(chosen) == len(examples) else [examples[i] for i in chosen]
+        some = alone if len(chosen) == len(examples) else [alone[i] for i in chosen]
 
         def values(one: Filter) -> NDArray[Any]:
-            if _sees_all(one) or some is examples:
+            if one.needs_context:
                 return one.examine(examples)
+            if _sees_all(one) or some is alone:
+                return one.examine(alone)
             found = np.zeros(len(examples), bool)
             found[chosen] = one.examine(some)
             return found
@@ -155,6 +164,7 @@ class Duplicates(Filter):
 
     fault = "there before"
     needs_all = True
+    needs_context = True
 
     def __init__(self, *, action: Action = "drop", of: Literal["pair", "source", "target"] = "pair") -> None:
         self.action = action
@@ -340,10 +350,8 @@ class HeldOut(Filter):
         self.action = action
         self._sources: frozenset[str] = frozenset()
         self._targets: frozenset[str] = frozenset()
-        self._before: Callable[[str], str] = str
 
     def learn(self, surroundings: Surroundings) -> None:
-        self._before = surroundings.plain
         examples = list(surroundings.held_out())
         self._sources = frozenset(_plain(example.source) for example in examples)
         self._targets = frozenset(_plain(example.target) for example in examples)
@@ -354,8 +362,7 @@ class HeldOut(Filter):
         return _marked(examples, self._is_held_out)
 
     def _is_held_out(self, example: Example) -> bool:
-        target, source = (_plain(self._before(text)) for text in (example.target, example.source))
-        return target in self._targets and source in self._sources
+        return _plain(example.target) in self._targets and _plain(example.source) in self._sources
 
 
 @filters.register("script")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 import random
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +18,7 @@ from seq2seq.data.noise import Noise
 from seq2seq.data.wrapping import Within, WrappingSource, told_within
 from seq2seq.errors import DataError
 from seq2seq.registry import Factory, PositiveFloat
+from seq2seq.text.vocab import Vocab
 
 NONE: Mapping[str, Any] = MappingProxyType({})
 SEVERAL = "mul"  # in the place of a language: "multiple languages" in ISO 639-2
@@ -134,6 +136,8 @@ class Mixture(Corpus):
         for name, tag in tags.items():
             if not tag or any(map(str.isspace, tag)):
                 raise ValueError(f"tags: that of {name!r} is {tag!r}, but should be one word, as <2de>")
+            if tag in Vocab.special or re.fullmatch("<0x[0-9A-F]{2}>", tag):
+                raise ValueError(f"tags: that of {name!r}, {tag}, is a token that means something else")
         made = {name: factory() for name, factory in chosen.items()}
         if mixed := sorted(name for name, part in made.items() if part.is_mixed):
             raise ValueError(f"parts: {mixed[0]!r} is a mixture: name its parts here")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
 from typing import Any
 
@@ -20,14 +20,21 @@ SAMPLE = 20_000  # examples, the first ones, whose words are counted
 SHOWN_CHARACTERS = 200
 
 
-def data_report(corpus: EncodedCorpus, source: Source, tokenizers: TokenizerPair) -> dict[str, Any]:
-    """Plain values, ready for JSON."""
+def data_report(
+    corpus: EncodedCorpus,
+    source: Source,
+    tokenizers: TokenizerPair,
+    plain: Callable[[Example], Example] = lambda example: example,
+) -> dict[str, Any]:
+    """Plain values, ready for JSON. plain: makes of an example what filters have seen."""
     counts = corpus.counts
     sides = {"target": (corpus.targets, tokenizers.target)}
     if corpus.sources is not None and tokenizers.source is not None:
         sides = {"source": (corpus.sources, tokenizers.source), **sides}
     sample = list(islice(source.read(), SAMPLE))
-    texts = _texts(source, {number for finding in corpus.findings.values() for number in finding.first})
+    texts = _texts(
+        map(plain, source.read()), {number for finding in corpus.findings.values() for number in finding.first}
+    )
     return {
         "examples": {
             "read": counts.read,
@@ -89,10 +96,10 @@ def _examined(read: int) -> int:
     return read if read <= ALL else ALL + -(-(read - ALL) // EVERY)
 
 
-def _texts(source: Source, numbers: set[int]) -> dict[int, dict[str, Any]]:
+def _texts(examples: Iterator[Example], numbers: set[int]) -> dict[int, dict[str, Any]]:
     """Reads no further than the last of them."""
     found: dict[int, dict[str, Any]] = {}
-    for example in source.read() if numbers else ():
+    for example in examples if numbers else ():
         if example.number in numbers:
             found[example.number] = _shown(example)
             if len(found) == len(numbers):

@@ -30,6 +30,7 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 
 from seq2seq.errors import CheckpointError, UserError, listed, suggest
+from seq2seq.text.storage import flush
 from seq2seq.training.strategies import ONE_PROCESS, Strategy
 
 log = logging.getLogger(__name__)
@@ -225,11 +226,11 @@ class CheckpointStore:
         temporary.mkdir()
         for name, content in contents.items():
             write_synced(temporary / name, content)
-        sync_folder(temporary)
+        flush(temporary)
         if target.exists():  # the same step, saved at a signal, and now again with the metrics of its validation
             target.rename(old)
         temporary.rename(target)
-        sync_folder(self.folder)
+        flush(self.folder)
         shutil.rmtree(old, ignore_errors=True)
 
     def _clear_up(self) -> None:
@@ -364,17 +365,9 @@ def write_synced(path: Path, content: bytes) -> None:
         raise OSError(error.errno, error.strerror, str(path)) from error
 
 
-def sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def write_replaced(path: Path, text: str) -> None:
     """A small text file, whole at every moment."""
     temporary = path.with_name(f".{path.name}.tmp")
     write_synced(temporary, text.encode())
     temporary.replace(path)
-    sync_folder(path.parent)
+    flush(path.parent)

@@ -152,3 +152,17 @@ def test_leaks_are_found_under_noise_and_context(command: Command, arguments: li
     assert found.status == 0, found.err
     report = json.loads(Path("run/data_report.json").read_text(encoding="utf-8"))
     assert report["faults"]["held_out"]["count"] == 1
+
+
+def test_leaks_are_found_in_the_other_direction(command: Command, arguments: list[str]) -> None:
+    others = [argument for argument in arguments if not argument.startswith("data")]
+    parts = [
+        "data=mixture", "data.parts.a.name=text_files", "data.parts.a.source=en", "data.parts.a.target=de",
+        "data.parts.a.train=val", "data.parts.b.name=text_files", "data.parts.b.source=de", "data.parts.b.target=en",
+        "data.parts.b.train=train", "data.parts.a.validation=val",
+    ]  # fmt: skip
+    found = command("seq2seq-train", *others, *parts, "check=true")
+    assert found.status == 0, found.err
+    report = json.loads(Path("run/data_report.json").read_text(encoding="utf-8"))
+    assert report["parts"]["a"]["faults"]["held_out"]["count"] == 20
+    assert report["parts"]["b"]["faults"]["held_out"]["count"] == 1

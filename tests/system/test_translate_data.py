@@ -299,7 +299,7 @@ def test_files_are_measured_with_a_tag(command: Command, train: Callable[..., No
     assert scores["tag"] == "<2ed>"
     assert scores["bleu"]["score"] == pytest.approx(100)
     command("seq2seq-evaluate", *given, "tag=<2de>")
-    other = json.loads(Path("run/evaluation/in.txt-ref.txt/scores.json").read_bytes())
+    other = json.loads(Path("run/evaluation/in.txt-ref.txt-2/scores.json").read_bytes())
     assert other["bleu"]["score"] < 100
     assert other["loss"] != scores["loss"]
 

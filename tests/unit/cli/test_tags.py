@@ -27,12 +27,25 @@ class Tagged(Corpus):
 )
 def test_a_tag_that_the_run_does_not_know(tags: tuple[str, ...], message: str) -> None:
     with pytest.raises(ConfigError) as caught:
-        check_tag("2de", Tagged(*tags))
+        check_tag("2de", Tagged(*tags), reads_lines=True)
     assert str(caught.value) == message
 
 
-def test_a_tag_that_it_knows() -> None:
-    check_tag("<2de>", Tagged("<2de>", "<2fr>"))
+@pytest.mark.parametrize(
+    ("tag", "tags", "reads_lines", "warned"),
+    [
+        ("<2de>", ("<2de>", "<2fr>"), True, False),
+        (None, ("<2de>", "<2fr>"), True, True),
+        (None, ("<2de>", "<2fr>"), False, False),
+        (None, (), True, False),
+    ],
+)
+def test_lines_without_a_tag_where_every_source_had_one(
+    tag: str | None, tags: tuple[str, ...], reads_lines: bool, warned: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    check_tag(tag, Tagged(*tags), reads_lines)
+    told = "in training every source began with a tag; tag=... puts one of these before each line: <2de>, <2fr>"
+    assert caplog.messages == ([told] if warned else [])
 
 
 class Mixed(Tagged):

@@ -10,6 +10,7 @@ from seq2seq.binding import options_of
 from seq2seq.cli.compose import config_folder
 from seq2seq.data import filters as module
 from seq2seq.data.corpus import Example, ListSource
+from seq2seq.data.documents import SentencesBefore
 from seq2seq.data.encoded import Counts, encode_source
 from seq2seq.data.filters import (
     Characters,
@@ -201,3 +202,16 @@ def test_the_options_of_every_filter_are_described() -> None:
     for component in filters.components.values():
         described = re.findall(r"^ +(\w+): ", (component.__doc__ or "").partition("Options:")[2], flags=re.MULTILINE)
         assert set(described) == set(options_of(component))
+
+
+def test_filters_see_the_sentence_alone_but_for_duplicates() -> None:
+    """Two sentences before it would make the source many times as long; the same sentence elsewhere is no duplicate."""
+    context = SentencesBefore(before=2, separator="<sep>", max_characters=600)
+    lines = ["one sentence of some length", "another sentence of some length", "one sentence of some length"]
+    read = [f"<b> {line}" for line in context.with_context(lines)]
+    documents = [Example(source, "ein Satz von einiger Laenge", number) for number, source in enumerate(read)]
+    for chosen, found in ((context, 0), (None, 1)):
+        sieve = Sieve({"length_ratio": LengthRatio(limit=2.5), "duplicates": Duplicates()}, ["<b>"], chosen)
+        sieve.keeps(np.arange(3), sieve.examine(documents))
+        assert sieve.counts == {"length_ratio": found, "duplicates": 0}
+    assert sieve.plain(documents[0]).source == lines[0]

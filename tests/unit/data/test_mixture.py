@@ -104,6 +104,8 @@ def test_shares() -> None:
         ({"weights": {"a": 1.0}}, "weights: 'b' has none; give every part one"),
         ({"weights": {"c": 1.0}}, "weights: there is no part 'c'; there is a, b"),
         ({"tags": {"c": "<c>"}}, "tags: there is no part 'c'; there is a, b"),
+        ({"tags": {"a": "</s>"}}, "tags: that of 'a', </s>, is a token that means something else"),
+        ({"tags": {"a": "<0x41>"}}, "tags: that of 'a', <0x41>, is a token that means something else"),
         ({"tags": {"a": "two words"}}, "tags: that of 'a' is 'two words', but should be one word, as <2de>"),
         ({"weights": {"a": 1.0, "b": 1.0}, "temperature": 2.0}, "temperature has no effect where there are weights"),
         (

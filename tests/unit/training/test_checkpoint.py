@@ -390,7 +390,7 @@ def kill_at(patch: pytest.MonkeyPatch, moment: int) -> list[str]:
 
     nothing: Callable[..., object] = lambda *arguments: None  # noqa: E731
     wrap(module, "write_synced", lambda path, content: path.write_bytes(content[: len(content) // 2]))
-    wrap(module, "sync_folder", nothing)
+    wrap(module, "flush", nothing)
     wrap(module.shutil, "rmtree", half_removed)
     for name in ("rename", "replace", "mkdir"):
         wrap(Path, name, nothing)
