@@ -20,6 +20,7 @@ from seq2seq.registry import Factory, Family
 T = TypeVar("T")
 
 REQUIRED = inspect.Parameter.empty
+WITH_NAME = "a key `name` in it tells what it is"
 MISSING = "???"  # how OmegaConf writes a value that has to be given
 
 
@@ -102,7 +103,8 @@ class _Binder:
             value = tree.get(name, option.default)
             family = family_of(option.annotation)
             if value is REQUIRED or (isinstance(value, str) and value == MISSING):
-                self.problems.append(Problem(_join(path, name), "is missing; it has to be given"))
+                or_null = ", if only as null" if type(None) in get_args(option.annotation) else ""
+                self.problems.append(Problem(_join(path, name), f"is missing; it has to be given{or_null}"))
             elif family is not None:
                 nullable = type(None) in get_args(option.annotation)
                 bound[name] = None if value is None and nullable else self.component(family, value, _join(path, name))
@@ -144,9 +146,10 @@ class _Binder:
         name = node["name"]
         if name not in family.components:
             hint = suggest(name, family.components)
-            self.problems.append(
-                Problem(path if is_named else _join(path, "name"), f"no component is called '{name}'; {hint}")
-            )
+            if is_named and not hint.startswith("did"):
+                hint = f"{WITH_NAME}; {hint}"
+            where = path if is_named else _join(path, "name")
+            self.problems.append(Problem(where, f"no component is called '{name}'; {hint}"))
             return None
         component = family.components[name]
         if not is_named:
@@ -172,6 +175,8 @@ class _Binder:
                 found[name] = None
             else:
                 message = f"should be a group of options, {{}} for the usual ones, or null for none, but is {node!r}"
+                if node in family.components:
+                    message += f"; {WITH_NAME}"
                 self.problems.append(Problem(_join(path, str(name)), message))
         return found
 

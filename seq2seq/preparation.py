@@ -247,9 +247,8 @@ def report_data(
                 log.info("%s", line)
     for name, part in encoded.items():
         faults = [f"{found.count:,} {fault}" for fault, found in part.findings.items() if found.count]
-        if faults:
-            where = f" {name}" if name else ""
-            log.info("found in the training data%s: %s; see %s", where, ", ".join(faults), run.data_report)
+        if faults and not in_full:
+            log.info("found in %s, see data_report.json:\n  %s", name or "the training data", "\n  ".join(faults))
 
 
 def _first_read(pools: Pools, sources: Mapping[str, Source]) -> dict[str, EncodedCorpus]:

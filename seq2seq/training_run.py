@@ -264,6 +264,10 @@ def _announce(config: RunConfig, data: TrainingData, trainer: Trainer) -> None:
         told = "; ".join(f"{count:,} with {why} left out" for why, count in left_out.items() if count)
         unit = "lines of text" if encoded.sources is None else "training pairs"
         log.info("%s: %s %s%s", name or "data", f"{len(encoded):,}", unit, f" ({told})" if told else "")
+    shares = config.data().shares([len(encoded) for encoded in data.encoded.values()] or None)
+    if shares is not None:
+        named = zip(config.data().parts, shares, strict=True)
+        log.info("of the examples in an epoch: %s", ", ".join(f"{share:.0%} {name}" for name, share in named))
     log.info("model: %s, %s parameters, %s on %s", config.model.name, f"{number:,}", used, trainer.device)
     in_epoch = trainer.loader.batches_per_epoch
     told = "" if in_epoch is None else f"{in_epoch:,} in an epoch, "

@@ -102,11 +102,12 @@ def evaluate(tree: dict[str, Any], command: list[str]) -> None:
     except OSError as error:
         raise UserError(f"{folder}: cannot be written ({error.strerror})") from error
     measured = {name: _measure(loaded, part, options) for name, part in parts.items()}
+    unscored = options.checkpoint == "best" and not loaded.checkpoints[0].metrics
     about: dict[str, Any] = {
         "name": options.name,
         "files": options.files,
         "tag": options.tag,
-        "checkpoint": options.checkpoint,
+        "checkpoint": "last" if unscored else options.checkpoint,
         "steps": [checkpoint.step for checkpoint in loaded.checkpoints],
     }
     if choice is not None:

@@ -251,7 +251,7 @@ class Outputs:
         text = "".join(self._format(number, best_first) for number, best_first in enumerate(found, self.done))
         self.translations.write(text, self.done)
         if self.attention is not None:
-            for text in _alignments(translator, lines, found, self.json):
+            for text in _alignments(translator, lines, found, self.json, self.context):
                 self.attention.write(text, self.done)
         self.done += len(lines)
 
@@ -289,16 +289,33 @@ def _stopping(outputs: Outputs) -> Iterator[None]:
 
 
 def _alignments(
-    translator: Translator, lines: Sequence[str], found: Sequence[Sequence[Translation]], json: bool
+    translator: Translator,
+    lines: Sequence[str],
+    found: Sequence[Sequence[Translation]],
+    json: bool,
+    context: Context | None,
 ) -> Iterator[str]:
-    """One line for each translation, some lines at a time."""
+    """One line for each translation, some lines at a time. Links are of the line's own words, JSON is of all that the
+    model read and wrote.
+    """
+    from seq2seq.data.corpus import tagged
     from seq2seq.search.alignment import attention_maps
+
+    def words_before(text: str) -> int:
+        return 0 if context is None else len(text.split()) - len(context.last_sentence(text).split())
 
     pairs = [(line, translation) for line, best_first in zip(lines, found, strict=True) for translation in best_first]
     for start in range(0, len(pairs), MAPS):
         sources, translations = zip(*pairs[start : start + MAPS], strict=True)
         maps = attention_maps(translator, sources, translations) or []
-        yield "".join(f"{one.json() if json else one.pharaoh()}\n" for one in maps)
+        if json:
+            yield "".join(f"{one.json()}\n" for one in maps)
+        else:
+            texts = (
+                (tagged(translator.tag, line), found.text) for line, found in zip(sources, translations, strict=True)
+            )
+            own = [(words_before(source), words_before(target)) for source, target in texts]
+            yield "".join(f"{one.pharaoh(first)}\n" for one, first in zip(maps, own, strict=False))
 
 
 if __name__ == "__main__":

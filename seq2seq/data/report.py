@@ -26,7 +26,7 @@ def data_report(
     tokenizers: TokenizerPair,
     plain: Callable[[Example], Example] = lambda example: example,
 ) -> dict[str, Any]:
-    """Plain values, ready for JSON. plain: makes of an example what filters have seen."""
+    """Plain values, ready for JSON; lines count from 1. plain: makes of an example what filters have seen."""
     counts = corpus.counts
     sides = {"target": (corpus.targets, tokenizers.target)}
     if corpus.sources is not None and tokenizers.source is not None:
@@ -53,7 +53,7 @@ def data_report(
             }
             for name, finding in corpus.findings.items()
         },
-        "shifted": shifted(corpus),
+        "shifted": [{**part, "first": part["first"] + 1, "last": part["last"] + 1} for part in shifted(corpus)],
         **{
             side: {
                 **_lengths(rows.lengths),
@@ -85,11 +85,11 @@ def told(report: Mapping[str, Any]) -> Iterator[str]:
             of = "" if finding["examined"] == examples["read"] else f" of {finding['examined']:,} looked at"
             yield f"{name}: {finding['count']:,}{of} {finding['fault']}, {action}"
             for example in finding["examples"]:
-                yield f"  {example['number'] + 1:,}: {_short(example)}"
+                yield f"  {example['line']:,}: {_short(example)}"
     for part in report["shifted"]:
         lines = "1 line" if abs(part["by"]) == 1 else f"{abs(part['by'])} lines"
         where = "later" if part["by"] > 0 else "earlier"
-        yield f"shifted: about {part['first'] + 1:,} to {part['last'] + 1:,}, targets {lines} {where} than sources"
+        yield f"shifted: about {part['first']:,} to {part['last']:,}, targets {lines} {where} than sources"
 
 
 def _examined(read: int) -> int:
@@ -109,7 +109,7 @@ def _texts(examples: Iterator[Example], numbers: set[int]) -> dict[int, dict[str
 
 def _shown(example: Example) -> dict[str, Any]:
     texts = {"source": example.source, "target": example.target}
-    return {"number": example.number, **{side: text[:SHOWN_CHARACTERS] for side, text in texts.items() if text}}
+    return {"line": example.number + 1, **{side: text[:SHOWN_CHARACTERS] for side, text in texts.items() if text}}
 
 
 def _short(example: Mapping[str, Any]) -> str:

@@ -61,9 +61,13 @@ class AttentionMap:
         fields = {"source": self.source, "target": self.target, "weights": weights}
         return json.dumps(fields, ensure_ascii=False)
 
-    def pharaoh(self) -> str:
-        """The links as word alignment tools write them, `0-0 1-2`: source-target, counted from 0."""
-        return " ".join(f"{source}-{target}" for source, target in self.links())
+    def pharaoh(self, first: tuple[int, int] = (0, 0)) -> str:
+        """The links as word alignment tools write them, `0-0 1-2`: source-target, counted from 0.
+
+        first: the words of source and target from which on they are counted; links of words before are left out.
+        """
+        counted = [(source - first[0], target - first[1]) for source, target in self.links()]
+        return " ".join(f"{source}-{target}" for source, target in counted if min(source, target) >= 0)
 
     def links(self) -> list[tuple[int, int]]:
         """Source word and target word, for each target word: the source word that it read most of.

@@ -26,7 +26,7 @@ TRAINING = {
     "lr": "lr {:.1e}",
     "gradient_norm": "norm {:.2f}",
     "tokens_per_second": "{:,.0f} tok/s",
-    "epoch": "epoch {:.4g}",
+    "epoch": "epoch {:.2f}",
 }
 SCORES = {"loss": "loss {:.2f}", "perplexity": "perplexity {:,.1f}", "bleu": "BLEU {:.1f}", "chrf": "chrF {:.1f}"}
 

@@ -99,12 +99,15 @@ class RunDir:
         """
         if self.has_checkpoints:
             self._compare(config, complete(self.read_config()), "", free=free)
-        elif self.tokenizer.exists():
+        elif self.tokenizer.exists():  # which was trained on what no filter has looked at yet
+            filters = [key for key in flatten(self.read_config()) | flatten(config) if key.startswith("data.filters.")]
+            free = [*free, *filters]
             self._compare(config, complete(self.read_config()), "tokenizer.", "data.", "init_from", free=free)
         text = yaml.safe_dump({"format": 1, **config}, sort_keys=False, allow_unicode=True, width=120)
         same = self.config.exists() and self.config.read_bytes() == text.encode()
         if not same and not self.has_checkpoints:
-            self.max_tokens.unlink(missing_ok=True)  # of another config
+            for of_another in (self.max_tokens, self.data_report):
+                of_another.unlink(missing_ok=True)
         write_replaced(self.config, text)
 
     def read_max_tokens(self) -> int | None:

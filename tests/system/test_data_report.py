@@ -75,9 +75,12 @@ def test_strict_filters_leave_out(command: Command, arguments: list[str]) -> Non
     assert "duplicates" not in report["faults"]
     assert report["examples"]["used"] <= 284
     assert report["faults"]["control_characters"]["action"] == "drop"
-    again = command("seq2seq-train", *arguments)
+    assert command("seq2seq-train", *arguments).status == 0  # nothing was trained yet
+    report = json.loads(Path("run/data_report.json").read_text(encoding="utf-8"))
+    assert report["faults"]["control_characters"]["action"] == "count"
+    again = command("seq2seq-train", *arguments, "data/filters=strict", "data.filters.duplicates=null")
     assert again.status == 2
-    assert "data.filters.control_characters.action" in again.err
+    assert "data.filters.control_characters.action: was count, but is drop" in again.err
 
 
 def test_strict_filters_without_the_identifier_of_languages(
@@ -99,6 +102,14 @@ def test_strict_filters_without_the_identifier_of_languages(
     [
         ("check=yes_please", "check: should be true or false, but is 'yes_please'"),
         ("data.filters.script=7", "data.filters.script: should be a group of options, {} for the usual ones, or null"),
+        (
+            "data.filters.script=length_ratio",
+            "null for none, but is 'length_ratio'; a key `name` in it tells what it is",
+        ),
+        (
+            "+data.filters.zyx={}",
+            "data.filters.zyx: no component is called 'zyx'; a key `name` in it tells what it is; there are: ",
+        ),
         ("+data.filters.scripts={}", "data.filters.scripts: no component is called 'scripts'; did you mean"),
         ("data.filters.characters.limit=0", "data.filters.characters.limit: should be greater than 0, but is 0"),
         ("data/filters=strickt", "data/filters: no choice 'strickt'; did you mean 'strict'?"),

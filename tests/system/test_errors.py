@@ -157,7 +157,7 @@ def test_several_mistakes_at_once(command: Command) -> None:
         2,
         "",
         "seq2seq-train: 6 mistakes in the config\n"
-        "  data.source: is missing; it has to be given\n"
+        "  data.source: is missing; it has to be given, if only as null\n"
         "  data.target: is missing; it has to be given\n"
         "  foo: unknown key; there are: cache, data, init_from, loss, model, optimizer, plugins, schedule, search, "
         "tokenizer, trainer\n"

@@ -134,10 +134,10 @@ def test_strict_filters_name_every_fault_and_training_ends_well(command: Command
         assert f"\n{name}: {count} {report['faults'][name]['fault']}, left out\n" in found.err
     [shifted] = report["shifted"]
     assert shifted["by"] == 1
-    assert abs(shifted["first"] - SHIFTED[0]) <= 8
-    assert abs(shifted["last"] - SHIFTED[-1]) <= 8
+    assert abs(shifted["first"] - 1 - SHIFTED[0]) <= 8
+    assert abs(shifted["last"] - 1 - SHIFTED[-1]) <= 8
     assert shifted["last"] - shifted["first"] >= 255
-    told = f"shifted: about {shifted['first'] + 1:,} to {shifted['last'] + 1:,}, targets 1 line later than sources"
+    told = f"shifted: about {shifted['first']:,} to {shifted['last']:,}, targets 1 line later than sources"
     assert told in found.err
     assert not {"\x07", "\u202e"} & set(found.err)  # nothing that a terminal obeys
     trained = command("seq2seq-train", *ARGUMENTS, "data/filters=strict", "run=strict")

@@ -358,6 +358,12 @@ def test_context(command: Command, train: Callable[..., None], echo: None, monke
     assert [len(json.loads(line)["source"]) for line in read("maps.jsonl")] == [
         len(line) + 1 if line else 0 for line in READ
     ]
+    assert translate(command, "input=in.txt", "output=out.txt", "attention=links.txt").status == 0
+    links = [[link.split("-") for link in line.split()] for line in read("links.txt")]
+    assert len(links) == len(LINES)
+    assert any(links)
+    for line, of_line in zip(LINES, links, strict=True):  # words of the line alone
+        assert all(0 <= int(place) < len(line.split()) for link in of_line for place in link)
 
 
 @pytest.mark.parametrize("done", [2, 3, 7])

@@ -28,7 +28,7 @@ def test_what_is_reported_and_told() -> None:
     }  # fmt: skip
     assert report["faults"]["duplicates"] == {
         "fault": "there before", "action": "drop", "count": 1, "examined": 5,
-        "examples": [{"number": 2, "source": "one two", "target": "eins zwei"}],
+        "examples": [{"line": 3, "source": "one two", "target": "eins zwei"}],
     }  # fmt: skip
     assert report["source"]["mean"] == (7 + 11) / 2
     assert report["target"]["longest"] == 9

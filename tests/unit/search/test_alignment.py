@@ -95,6 +95,8 @@ def test_links() -> None:
     attention = AttentionMap(["a", "b", "c", "</s>"], ["d", "e", "f", "</s>"], [weights], [0, 1, 1, -1], [0, 0, 1, -1])
     assert attention.links() == [(1, 0), (0, 1)]
     assert attention.pharaoh() == "1-0 0-1"
+    assert attention.pharaoh((1, 0)) == "0-0"
+    assert attention.pharaoh((0, 1)) == "0-0"
     assert json.loads(attention.json()) == {
         "source": ["a", "b", "c", "</s>"],
         "target": ["d", "e", "f", "</s>"],

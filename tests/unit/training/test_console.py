@@ -131,9 +131,9 @@ def test_lines_without_a_terminal() -> None:
     reporter.close()
     # 300 seconds for 600 steps: 4200 more take 2100 seconds, 35 minutes.
     assert written(screen).splitlines() == [
-        "step 1,200/6,000  loss 3.214  lr 7.0e-04  norm 1.23  5,120 tok/s  epoch 3  0:12:40",
+        "step 1,200/6,000  loss 3.214  lr 7.0e-04  norm 1.23  5,120 tok/s  epoch 3.00  0:12:40",
         "step 1,200 validation: loss 2.31  perplexity 10.1  BLEU 31.2  chrF 55.0",
-        "step 1,800/6,000  loss 3.214  lr 7.0e-04  norm 1.23  5,120 tok/s  epoch 4.5  new number 0.1235  "
+        "step 1,800/6,000  loss 3.214  lr 7.0e-04  norm 1.23  5,120 tok/s  epoch 4.50  new number 0.1235  "
         "0:17:40, 0:35:00 left",
         "step 1,800 validation: loss 2.31  perplexity 10.1  BLEU 31.2  chrF 55.0  (best)",
     ]

@@ -148,6 +148,26 @@ def test_before_the_first_checkpoint_all_may_change_but_what_the_tokenizer_was_m
         run.open_for_training(CONFIG)
 
 
+def test_before_the_first_checkpoint_data_may_be_looked_at_with_other_filters(tmp_path: Path) -> None:
+    run = RunDir(tmp_path / "run")
+    run.tokenizer.mkdir(parents=True)
+    data = {"name": "demo", "filters": {"ratio": {"limit": 3}, "script": {"share": 0.5}}}
+    run.config.write_text(yaml.safe_dump({"format": 1, **changed(data=data)}))
+    run.open_for_training(changed(data=data))
+    run.data_report.write_text("{}")
+    run.open_for_training(changed(data=data))
+    assert run.data_report.exists()
+    others = {"name": "demo", "filters": {"ratio": {"limit": 4}, "script": None, "length": {"most": 9}}}
+    run.open_for_training(changed(data=others))
+    assert run.read_config()["data"] == others
+    assert not run.data_report.exists()  # made anew
+    with pytest.raises(ConfigError, match=r"data\.name: was demo, but is tsv"):
+        run.open_for_training(changed(data={**others, "name": "tsv"}))
+    (run.checkpoints / "step_00000005").mkdir(parents=True)
+    with pytest.raises(ConfigError, match=r"data\.filters\.ratio\.limit: was 4, but is 3"):
+        run.open_for_training(changed(data=data))
+
+
 def test_a_found_max_tokens_stays_for_as_long_as_the_config_does(tmp_path: Path) -> None:
     run = RunDir(tmp_path / "run")
     run.path.mkdir()
