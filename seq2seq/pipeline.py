@@ -68,6 +68,10 @@ def check(config: RunConfig) -> None:
     toy = Vocab((*Vocab.special, "a", "b"))
     tokenizer = tried(config.tokenizer)
     one_vocab = tokenizer is None or tokenizer.shared or not has_source
+    needed = config.model.component.own_tokenizer
+    if needed is not None and config.tokenizer.name != needed:
+        told = f"model={config.model.name} knows the tokens of its own tokenizer alone: leave tokenizer out"
+        problems.append(Problem("tokenizer", told))
     with torch.device("meta"):
         model = tried(lambda: config.model(toy, toy if one_vocab else Vocab((*Vocab.special, "c"))))
     if not has_source:
@@ -117,8 +121,10 @@ def make_trainer(
     data: EncodedCorpus | Pools,
     validation: Source | None,
     parallel: Parallel = ALONE,
+    *,
+    begins: bool = True,
 ) -> Trainer:
-    """At its first step, and without reporters."""
+    """At its first step, and without reporters. begins: there is no checkpoint of it yet."""
     options = config.trainer
     device = resolve_device(options.device)
     precision = partial(autocast, device, resolve_precision(options.precision, device))
@@ -131,6 +137,8 @@ def make_trainer(
     )
     seed_generators(options.seed)
     model = config.model(*tokenizers.vocabs)
+    if model.keeps_outside_weights or (begins and config.init_from is None):
+        model.load_outside_weights()
     total_steps = total_steps_of(options, loader)
     compiled = compile_layers(options.compile, model, device, total_steps)
     if options.recompute:
@@ -265,6 +273,8 @@ def load_run(
     used_precision = resolve_precision(precision, used_device)
     tokenizers = load_pair(config.tokenizer.component, run.tokenizer, config.has_source)
     model = config.model(*tokenizers.vocabs)
+    if model.keeps_outside_weights:
+        model.load_outside_weights()
     options = config.trainer
     store = store_of(run.checkpoints, options, config.has_source)
     chosen = store.choose(checkpoint, average=options.average, average_of=options.average_of)

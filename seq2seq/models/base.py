@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -130,10 +131,17 @@ class Model(nn.Module, ABC):
 
     needs_source: whether it cannot learn from text alone, where batches have no source (S = 0).
     learns_source: whether training learns to say the source, too.
+    own_tokenizer: the only tokenizer whose tokens it knows, by name.
+    keeps_outside_weights: whether checkpoints hold only what is trained, and `load_outside_weights` gives the rest.
     """
 
     needs_source = True
     learns_source = False
+    own_tokenizer: ClassVar[str | None] = None
+    keeps_outside_weights = False
+
+    def load_outside_weights(self) -> None:
+        """Those that others have trained, where there are any, before a run's own. Raises ConfigError."""
 
     @property
     @abstractmethod

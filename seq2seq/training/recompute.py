@@ -25,6 +25,10 @@ def recompute_layers(model: nn.Module) -> None:
 
     To be called before the model is divided among ranks. Raises ConfigError where it has no such layer.
     """
+    own = getattr(model, "recompute", None)
+    if own is not None:
+        own()
+        return
     layers = stack_layers(model)
     if not layers:
         told = "has no effect on this model, which has no Transformer or convolutional layers: set false"
