@@ -22,6 +22,7 @@ from seq2seq.data.pools import Pools
 from seq2seq.errors import ConfigError, Problem
 from seq2seq.models.base import Model
 from seq2seq.preparation import encode
+from seq2seq.registry import Factory
 from seq2seq.search.base import Search
 from seq2seq.search.beam import Beam
 from seq2seq.search.translator import Translator
@@ -68,14 +69,17 @@ def check(config: RunConfig) -> None:
     toy = Vocab((*Vocab.special, "a", "b"))
     tokenizer = tried(config.tokenizer)
     one_vocab = tokenizer is None or tokenizer.shared or not has_source
-    needed = config.model.component.own_tokenizer
-    if needed is not None and config.tokenizer.name != needed:
-        told = f"model={config.model.name} knows the tokens of its own tokenizer alone: leave tokenizer out"
-        problems.append(Problem("tokenizer", told))
+    for part in (config.model, *(option for option in config.model.options.values() if isinstance(option, Factory))):
+        needed = getattr(part.component, "own_tokenizer", None)
+        if needed is not None and config.tokenizer.name != needed:
+            told = f"{part.path}={part.name} knows the tokens of its own tokenizer alone: leave tokenizer out"
+            problems.append(Problem("tokenizer", told))
     with torch.device("meta"):
         model = tried(lambda: config.model(toy, toy if one_vocab else Vocab((*Vocab.special, "c"))))
     if not has_source:
         problems += _without_a_source(config, model)
+    if model is not None:
+        problems += _too_long(model, options.max_length)
     if config.streaming and corpus is not None:
         try:
             corpus.shares(None)
@@ -100,6 +104,16 @@ def check(config: RunConfig) -> None:
         tried(build)
     if problems:
         raise ConfigError(*problems)
+
+
+def _too_long(model: Model, max_length: int) -> Iterator[Problem]:
+    """Lengths that a part has no places for."""
+    parts: list[Any] = list(model.modules())
+    for part in parts:
+        limit = getattr(part, "max_places", None)
+        if limit is not None and (needed := part.most_places(max_length, max_length)) > limit:
+            told = f"texts of {max_length} tokens take {needed} places, but the model has {limit}: set a smaller one"
+            yield Problem("trainer.max_length", told)
 
 
 def _without_a_source(config: RunConfig, model: Model | None) -> Iterator[Problem]:
@@ -277,8 +291,12 @@ def load_run(
         model.load_outside_weights()
     options = config.trainer
     store = store_of(run.checkpoints, options, config.has_source)
-    chosen = store.choose(checkpoint, average=options.average, average_of=options.average_of)
-    load_weights(model, *chosen)
+    if model.usable_untrained and not run.has_checkpoints:
+        chosen = []
+        model.load_outside_weights()
+    else:
+        chosen = store.choose(checkpoint, average=options.average, average_of=options.average_of)
+        load_weights(model, *chosen)
     model.to(used_device).eval()
     return LoadedRun(
         config, run, model, tokenizers, chosen, used_device, partial(autocast, used_device, used_precision)

@@ -14,7 +14,7 @@ import transformers
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 
 SIZES = {"d_model": 64, "encoder_layers": 2, "decoder_layers": 2, "encoder_attention_heads": 4, "decoder_attention_heads": 4,
-         "encoder_ffn_dim": 128, "decoder_ffn_dim": 128, "max_position_embeddings": 256}  # fmt: skip
+         "encoder_ffn_dim": 128, "decoder_ffn_dim": 128, "max_position_embeddings": 600}  # fmt: skip
 VOCABULARY = 500
 
 
@@ -107,7 +107,7 @@ def gpt2(folder: Path, lines: Sequence[str]) -> Path:
     end = "<|endoftext|>"
     tokenizer = byte_level(lines, [end], ([], []), bos_token=end, eos_token=end, unk_token=end)
     number = tokenizer.eos_token_id
-    config = transformers.GPT2Config(vocab_size=len(tokenizer), n_positions=256, n_embd=64, n_layer=2, n_head=4,
+    config = transformers.GPT2Config(vocab_size=len(tokenizer), n_positions=600, n_embd=64, n_layer=2, n_head=4,
                                      bos_token_id=number, eos_token_id=number)  # fmt: skip
     return save(folder, transformers.GPT2LMHeadModel(config), tokenizer)
 
@@ -117,12 +117,30 @@ def llama(folder: Path, lines: Sequence[str]) -> Path:
                            unk_token="<unk>")  # fmt: skip
     config = transformers.LlamaConfig(vocab_size=len(tokenizer), hidden_size=64, intermediate_size=128,
                                       num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2,
-                                      max_position_embeddings=256, bos_token_id=1, eos_token_id=2)  # fmt: skip
+                                      max_position_embeddings=600, bos_token_id=1, eos_token_id=2)  # fmt: skip
     return save(folder, transformers.LlamaForCausalLM(config), tokenizer)
 
 
+def bert(folder: Path, lines: Sequence[str]) -> Path:
+    """An encoder alone."""
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.decoder = decoders.WordPiece()
+    tokenizer.train_from_iterator(
+        lines, trainers.WordPieceTrainer(vocab_size=VOCABULARY, special_tokens=special, show_progress=False)
+    )
+    tokenizer.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
+    library = transformers.PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, pad_token="[PAD]", unk_token="[UNK]", cls_token="[CLS]", sep_token="[SEP]"
+    )
+    config = transformers.BertConfig(vocab_size=len(library), hidden_size=64, num_hidden_layers=2,
+                                     num_attention_heads=4, intermediate_size=128, max_position_embeddings=600)  # fmt: skip
+    return save(folder, transformers.BertModel(config), library)
+
+
 FAMILIES: dict[str, Callable[[Path, Sequence[str]], Path]] = {
-    "t5": t5, "bart": bart, "marian": marian, "m2m100": m2m100, "gpt2": gpt2, "llama": llama,
+    "t5": t5, "bart": bart, "marian": marian, "m2m100": m2m100, "gpt2": gpt2, "llama": llama, "bert": bert,
 }  # fmt: skip
 
 

@@ -116,6 +116,7 @@ def make_config(architecture: Mapping[str, Any], dropout: float | None) -> Any:
         config = library().AutoConfig.for_model(kind, **plain)
     except ValueError as error:
         raise ValueError(f"path: the installed transformers library knows no model type {kind!r}") from error
+    config.dtype = "float32"
     if dropout is not None:
         named = [name for name in DROPOUTS if hasattr(config, name)]
         if not named:

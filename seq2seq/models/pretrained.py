@@ -20,7 +20,8 @@ from seq2seq.errors import ConfigError, Problem, listed
 from seq2seq.models.architecture import make_config, read_architecture
 from seq2seq.models.base import DecoderState, Model, models
 from seq2seq.models.decoder_only import joined
-from seq2seq.models.tables import Numbers, token_embeddings
+from seq2seq.models.reading import Reading
+from seq2seq.models.tables import Numbers, copy_weights, num_places, token_embeddings
 from seq2seq.registry import PositiveInt, Probability
 from seq2seq.text.pretrained import library, read_from
 from seq2seq.text.vocab import Vocab
@@ -48,6 +49,7 @@ class Pretrained(Model):
 
     needs_source = False
     own_tokenizer = "huggingface"
+    usable_untrained = True
     usual_beside: ClassVar = {"tokenizer": "pretrained"}
 
     def __init__(
@@ -80,7 +82,9 @@ class Pretrained(Model):
         self.numbers = Numbers(target_vocab)
         self.body = auto.from_config(config)
         self._make_ours()
-        self._before, self._after, self._first = (architecture[name] for name in ("before", "after", "first"))
+        self._read = Reading(self.numbers, architecture, ends=self.has_encoder)
+        self._first: list[int] = architecture["first"]
+        self.max_places = num_places(self.body)
         self._takes_positions = "position_ids" in inspect.signature(self.body.forward).parameters
         self.keeps_outside_weights = adapter == "lora"
         if adapter == "lora":
@@ -114,6 +118,13 @@ class Pretrained(Model):
         if len(sizes) > 1:
             raise ValueError("path: models with other tokens for the source than for the target are not supported")
 
+    def most_places(self, source_tokens: int, target_tokens: int) -> int:
+        """Without eos -> how many tokens the encoder or the decoder reads at once."""
+        around = self._read.num_before + len(self._read.after) + 1
+        if self.has_encoder:
+            return max(source_tokens + around, target_tokens + len(self._first))
+        return source_tokens + around + target_tokens
+
     @property
     def head(self) -> nn.Linear:
         return self._head
@@ -122,15 +133,8 @@ class Pretrained(Model):
         """Those of the model at path. Raises ConfigError where they cannot be read, or do not fit."""
         kind: Literal["seq2seq", "causal"] = "seq2seq" if self.has_encoder else "causal"
         other = read_from(kind, self.path, use_safetensors=True, dtype=torch.float32)
-        given = other.state_dict()
-        tables = {id(embedding.weight) for embedding in token_embeddings(self.body)}
+        copy_weights(self.body, other.state_dict(), self.numbers)
         with torch.no_grad():
-            for name, tensor in self.body.state_dict(keep_vars=True).items():
-                plain = name.replace(".base_layer.", ".")
-                if "lora_" in name or name == "final_logits_bias" or plain not in given:
-                    continue
-                found = given[plain]
-                tensor.data.copy_(self.numbers.ordered(found) if id(tensor) in tables else found)
             old_head = other.get_output_embeddings()
             self._head.weight.copy_(self.numbers.ordered(old_head.weight))
             offsets = getattr(other, "final_logits_bias", None)
@@ -139,28 +143,6 @@ class Pretrained(Model):
     def recompute(self) -> None:
         """Activation checkpointing, by the library."""
         self.body.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-
-    def _read(self, source: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """source (B,S), with eos behind each -> theirs, with what the model wants around them."""
-        tokens = self.numbers.to_theirs[source]
-        after = self._after
-        if after[:1] == [self.numbers.rows[Vocab.eos]] and self.has_encoder:
-            after = after[1:]
-        else:  # eos is not what ends a source
-            tokens, mask = tokens[:, : max(source.size(1) - 1, 0)], mask[:, 1:]
-        tokens, mask = self._around(tokens, mask, self._before, after if source.size(1) else [])
-        if not tokens.size(1):  # text alone begins with the token for an end
-            tokens, mask = self._around(tokens, mask, [int(self.numbers.rows[Vocab.eos])], [])
-        return tokens, mask
-
-    def _around(self, tokens: Tensor, mask: Tensor, before: list[int], after: list[int]) -> tuple[Tensor, Tensor]:
-        for ids, is_before in ((before, True), (after, False)):
-            if ids:
-                added = tokens.new_tensor(ids).expand(tokens.size(0), -1)
-                real = torch.ones_like(added, dtype=torch.bool)
-                parts = ((added, real), (tokens, mask)) if is_before else ((tokens, mask), (added, real))
-                tokens, mask = joined(*parts[0], *parts[1])
-        return tokens, mask
 
     def features(self, batch: Batch) -> Tensor:
         features: Tensor
@@ -186,6 +168,9 @@ class Pretrained(Model):
         return torch.cat((first, self.numbers.to_theirs[target[:, 1:]]), dim=1)
 
     def start(self, source: Tensor, mask: Tensor, max_length: int) -> DecoderState:
+        if self.max_places is not None and (needed := self.most_places(source.size(1), max_length)) > self.max_places:
+            told = f"sources and outputs of these lengths take {needed} places, but the model has {self.max_places}"
+            raise ConfigError(Problem("search.max_length", told))
         tokens, mask = self._read(source, mask)
         cache = library().DynamicCache
         if not self.has_encoder:
@@ -263,7 +248,7 @@ class Pretrained(Model):
         finally:
             self.body.set_attn_implementation(usual)
         weights = torch.stack([layer.float().mean(dim=1) for layer in found]).mean(dim=0)  # (B,P+T,S)
-        start = len(self._before)
+        start = self._read.num_before
         weights = weights[:, len(self._first) - 1 :, start : start + batch.source.size(1)] * batch.source_mask[:, None]
         return weights / weights.sum(dim=2, keepdim=True).clamp(min=torch.finfo(weights.dtype).tiny)
 
@@ -333,5 +318,6 @@ def _freeze(model: Pretrained, patterns: list[str]) -> None:
                 parameter.requires_grad = False
                 found = True
         if not found:
-            known = dict.fromkeys(name.split(".")[0] for name, _ in model.body.named_parameters())
+            names = (name.removeprefix("model.") for name, _ in model.body.named_parameters())
+            known = dict.fromkeys(name.split(".")[0] for name in names)
             raise ValueError(f"freeze: nothing is called {pattern!r}; there are: {listed(list(known), 8)}")

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from seq2seq.text.huggingface import NO_ROW, NumberedVocab
 from seq2seq.text.vocab import Vocab
 
+PLACES = ("embed_positions", "wpe", "position_embeddings")  # what the library's models call tables of places
 NEVER = -1e9  # the logit of a token that the model does not have: its probability is 0, and so is its gradient
 
 
@@ -84,3 +85,25 @@ def token_embeddings(body: Any) -> Sequence[nn.Embedding]:
         if isinstance(embedding, nn.Embedding):
             found[id(embedding)] = embedding
     return list(found.values())
+
+
+def num_places(body: nn.Module) -> int | None:
+    """How many tokens it can read, where each place has a row of a table; None where there is no such limit."""
+    limits = [
+        module.num_embeddings - getattr(module, "offset", 0)
+        for name, module in body.named_modules()
+        if isinstance(module, nn.Embedding) and name.rpartition(".")[2] in PLACES
+    ]
+    return min(limits, default=None)
+
+
+def copy_weights(body: nn.Module, given: Mapping[str, Tensor], numbers: Numbers) -> None:
+    """Fills it with the weights of the same names; a table of tokens in our order. Those beside them stay as they are:
+    of an adapter, or what was put in the place of a head.
+    """
+    tables = {id(embedding.weight) for embedding in token_embeddings(body)}
+    with torch.no_grad():
+        for name, tensor in body.state_dict(keep_vars=True).items():
+            found = given.get(name.replace(".base_layer.", "."))
+            if found is not None and "lora_" not in name and name != "final_logits_bias":
+                tensor.data.copy_(numbers.ordered(found) if id(tensor) in tables else found)

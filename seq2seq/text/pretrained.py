@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import warnings
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,6 +22,7 @@ def library() -> Any:
         import transformers
     except ImportError as error:
         raise ConfigError(Problem("", EXTRA)) from error
+    warnings.filterwarnings("ignore", module="transformers")
     transformers.utils.logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     return transformers
