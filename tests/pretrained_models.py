@@ -13,8 +13,8 @@ import torch
 import transformers
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 
-SIZES = {"d_model": 64, "encoder_layers": 2, "decoder_layers": 2, "encoder_attention_heads": 4, "decoder_attention_heads": 4,
-         "encoder_ffn_dim": 128, "decoder_ffn_dim": 128, "max_position_embeddings": 600}  # fmt: skip
+SIZES = {"d_model": 64, "encoder_layers": 2, "decoder_layers": 2,
+         "encoder_attention_heads": 4, "decoder_attention_heads": 4, "encoder_ffn_dim": 128, "decoder_ffn_dim": 128, "max_position_embeddings": 600}  # fmt: skip
 VOCABULARY = 500
 
 
@@ -134,8 +134,10 @@ def bert(folder: Path, lines: Sequence[str]) -> Path:
     library = transformers.PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, pad_token="[PAD]", unk_token="[UNK]", cls_token="[CLS]", sep_token="[SEP]"
     )
-    config = transformers.BertConfig(vocab_size=len(library), hidden_size=64, num_hidden_layers=2,
-                                     num_attention_heads=4, intermediate_size=128, max_position_embeddings=600)  # fmt: skip
+    config = transformers.BertConfig(
+        vocab_size=len(library), hidden_size=64, num_hidden_layers=2, num_attention_heads=4, intermediate_size=128,
+        max_position_embeddings=600,
+    )  # fmt: skip
     return save(folder, transformers.BertModel(config), library)
 
 

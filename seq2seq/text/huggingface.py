@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,10 +66,13 @@ class HuggingFaceTokenizer(Tokenizer):
         library = read_from("tokenizer", self.path)
         known = library.get_vocab()
         library.add_tokens([symbol for symbol in symbols if symbol not in known])
-        self._use(library, _num_rows(self.path, len(library)))
+        self._use(library, _num_rows(self.path, len(library)), symbols)
 
-    def _use(self, library: Any, num_rows: int) -> None:
+    def _use(self, library: Any, num_rows: int, symbols: Sequence[str]) -> None:
         self._library = library
+        self._symbols = list(symbols)
+        # Those that are written in Python leave added tokens alone only together with special ones.
+        self._parted = None if library.is_fast or not symbols else re.compile(f"({'|'.join(map(re.escape, symbols))})")
         if getattr(library, "tgt_lang", "") is None:  # asked for in any case, and of no effect on the text alone
             library.tgt_lang = languages(library)[0]
         names: list[str | None] = [None] * (max(library.get_vocab().values()) + 1)
@@ -92,6 +96,16 @@ class HuggingFaceTokenizer(Tokenizer):
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
         """What looks like a special token in a text is text; of ids that mean an end nothing is left."""
+        if not texts:
+            return []
+        if self._parted is not None and any(map(self._parted.search, texts)):
+            parted = [[part for part in self._parted.split(text) if part.strip()] for text in texts]
+            found = iter(self._encoded([part for parts in parted for part in parts if part not in self._symbols]))
+            known = {symbol: [self._ours[self._library.convert_tokens_to_ids(symbol)]] for symbol in self._symbols}
+            return [[i for part in parts for i in (known[part] if part in known else next(found))] for parts in parted]
+        return self._encoded(texts)
+
+    def _encoded(self, texts: Sequence[str]) -> list[list[int]]:
         if not texts:
             return []
         given = {"text_target" if self._is_target else "text": [_sound(text) for text in texts]}
@@ -120,20 +134,21 @@ class HuggingFaceTokenizer(Tokenizer):
 
     def save(self, folder: Path) -> None:
         self._library.save_pretrained(folder)
-        write_json(folder / TABLE, {"rows": self.vocab.num_rows, "path": self.path})
+        write_json(folder / TABLE, {"rows": self.vocab.num_rows, "path": self.path, "symbols": self._symbols})
 
     @classmethod
     def load(cls, folder: Path) -> Self:
         stored = read_json(folder / TABLE)
         num_rows, path = stored.get("rows"), stored.get("path")
-        if not isinstance(num_rows, int) or not isinstance(path, str):
+        symbols = stored.get("symbols")
+        if not isinstance(num_rows, int) or not isinstance(path, str) or not isinstance(symbols, list):
             raise damaged(folder / TABLE)
         tokenizer = cls(path=path)
         try:
             library = read_from("tokenizer", str(folder))
         except ConfigError as error:
             raise damaged(folder / "tokenizer_config.json") from error
-        tokenizer._use(library, num_rows)
+        tokenizer._use(library, num_rows, symbols)
         return tokenizer
 
 
