@@ -25,7 +25,7 @@ def with_run(tree: dict[str, Any]) -> dict[str, Any]:
     if not model:
         return rest
     if model.get("name") != "pretrained":
-        raise ConfigError(Problem("model", "without training only model=pretrained can be used; others are in a run"))
+        raise ConfigError(Problem("model", "is chosen when a run is trained, not here; but for model=pretrained"))
     path = str(model.get("path"))
     if path == "???":
         raise ConfigError(Problem("model.path", "is missing; it has to be given"))

@@ -56,6 +56,9 @@ def read_architecture(
     elif config.is_encoder_decoder:
         first = _first_of_targets(path, config, tokenizer)
     else:
+        if config.model_type in library().models.auto.modeling_auto.MODEL_FOR_MASKED_LM_MAPPING_NAMES:
+            told = f"{path}: {config.model_type} is an encoder: model/encoder=pretrained takes it"
+            raise ConfigError(Problem("path", told))
         if faults := [name for name in CURVED if getattr(config.get_text_config(), name, None)]:
             raise ConfigError(
                 Problem(
