@@ -7,7 +7,7 @@ sinusoidal positions; Pegasus normalises before, and so does Blenderbot, whose p
 from __future__ import annotations
 
 import json
-from collections.abc import Generator, Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from itertools import groupby
@@ -244,25 +244,31 @@ def _stack(stack: Stack, name: str, chosen: Layout, num_positions: int) -> Tenso
 
 def _self_attention(attention: SelfAttention, name: str, order: Tensor) -> Tensors:
     group = attention.num_heads // attention.num_kv_heads
-    sizes = [n * attention.head_dim for n in (attention.num_heads, attention.num_kv_heads, attention.num_kv_heads)]
-    parts = zip(attention.qkv.weight.split(sizes), attention.qkv.bias.split(sizes), strict=True)
-    return _projections(list(parts), attention.out, attention.head_dim, group, name, order)
+    ends = [n * attention.head_dim for n in (attention.num_heads, attention.num_heads + attention.num_kv_heads)]
+    weights, biases = (x.tensor_split(ends) for x in (attention.qkv.weight, attention.qkv.bias))
+    return _projections(weights, biases, attention.out, attention.head_dim, group, name, order)
 
 
 def _cross_attention(attention: CrossAttention, name: str, order: Tensor) -> Tensors:
     group = attention.query.out_features // attention.head_dim // attention.num_kv_heads
-    key_value = attention.key_value
-    parts = [(attention.query.weight, attention.query.bias)]
-    parts += zip(key_value.weight.chunk(2), key_value.bias.chunk(2), strict=True)
-    return _projections(parts, attention.out, attention.head_dim, group, name, order)
+    query, key_value = attention.query, attention.key_value
+    weights = (query.weight, *key_value.weight.chunk(2))
+    biases = (query.bias, *key_value.bias.chunk(2))
+    return _projections(weights, biases, attention.out, attention.head_dim, group, name, order)
 
 
 def _projections(
-    parts: list[tuple[Tensor, Tensor]], out: nn.Linear, head_dim: int, group: int, name: str, order: Tensor
+    weights: Sequence[Tensor],
+    biases: Sequence[Tensor],
+    out: nn.Linear,
+    head_dim: int,
+    group: int,
+    name: str,
+    order: Tensor,
 ) -> Tensors:
-    """parts: weight and bias of query, key and value. There are no grouped heads: a group's keys and values repeat."""
+    """weights, biases: of query, key and value. There are no grouped heads: the keys and values of a group repeat."""
     tensors = _out(out, f"{name}.out_proj", order)
-    for part, repeats, (weight, bias) in zip("qkv", (1, group, group), parts, strict=True):
+    for part, repeats, weight, bias in zip("qkv", (1, group, group), weights, biases, strict=True):
         by_head = weight[:, order].reshape(-1, head_dim, order.numel()), bias.reshape(-1, head_dim)
         repeated = [x.repeat_interleave(repeats, dim=0).flatten(0, 1) for x in by_head]
         tensors[f"{name}.{part}_proj.weight"], tensors[f"{name}.{part}_proj.bias"] = repeated
@@ -287,25 +293,24 @@ def _norm(norm: nn.Module, name: str, order: Tensor) -> Tensors:
 class HuggingFaceBackend(Backend):
     """Searches with `generate` on an exported model: on the CPU, to see how far the two agree.
 
-    limit: the longest output, or None for what the search usually gives a source. Sources with one limit go together.
+    Sources of one length go together, since a batch has one limit there.
     """
 
     def __init__(self, folder: Path, search: Factory[Search]) -> None:
         from transformers import AutoModelForSeq2SeqLM
-        from transformers.utils import logging
 
-        logging.set_verbosity_error()
-        logging.disable_progress_bar()
+        _be_quiet()
         self.max_length: int | None = search.options["max_length"]
         self._model: Any = AutoModelForSeq2SeqLM.from_pretrained(folder, dtype=torch.float32).eval()
 
     def __call__(self, batches: Iterable[Rows]) -> Generator[list[list[Hypothesis]], None, None]:
         for rows in batches:
             found: list[list[Hypothesis]] = [[] for _ in rows]
-            for _, group in groupby(sorted(range(len(rows)), key=lambda n: len(rows[n])), lambda n: len(rows[n])):
-                places = list(group)
-                for place, hypothesis in zip(places, self._search([rows[n] for n in places]), strict=True):
-                    found[place] = [hypothesis]
+            places = sorted(enumerate(rows), key=lambda place: len(place[1]))
+            for _, of_length in groupby(places, key=lambda place: len(place[1])):
+                numbers, together = zip(*of_length, strict=True)
+                for number, hypothesis in zip(numbers, self._search(together), strict=True):
+                    found[number] = [hypothesis]
             yield found
 
     @torch.no_grad()
@@ -326,6 +331,15 @@ class HuggingFaceBackend(Backend):
         return hypotheses
 
 
+def _be_quiet() -> None:
+    """Else it draws progress bars, and tells what its next version will do."""
+    from transformers.utils import logging
+
+    level: Any = logging
+    level.set_verbosity_error()
+    level.disable_progress_bar()
+
+
 def encode(folder: Path, lines: list[str]) -> list[list[int]]:
     """The ids of each line, with eos, by the tokenizer in the folder."""
     from transformers import AutoTokenizer
@@ -334,17 +348,16 @@ def encode(folder: Path, lines: list[str]) -> list[list[int]]:
     return [cast("list[int]", tokenizer(line)["input_ids"]) for line in lines]
 
 
-def next_step(folder: str, target_folder: str | None, options: Mapping[str, Any]) -> str:
-    """Python that translates a line; target_folder: where the tokenizer of the outputs is, if it is one of its own."""
-    reader = "tokenizer" if target_folder is None else "source, target"
-    made = f'AutoTokenizer.from_pretrained("{folder}")'
-    if target_folder is not None:
-        made += f', AutoTokenizer.from_pretrained("{target_folder}")'
-    encode, decode = reader.split(", ")[0], reader.split(", ")[-1]
+def next_step(folder: str, target: str | None) -> str:
+    """Python that translates a line. target: the folder inside with the tokenizer of the outputs, if it is another."""
+    load = "AutoTokenizer.from_pretrained({!r})"
+    reader, writer = ("tokenizer", "tokenizer") if target is None else ("source", "target")
+    loads = [f"{reader} = {load.format(folder)}"]
+    loads += [] if target is None else [f"{writer} = {load.format(f'{folder}/{target}')}"]
     return "\n".join([
         "from transformers import AutoModelForSeq2SeqLM, AutoTokenizer",
-        f'model = AutoModelForSeq2SeqLM.from_pretrained("{folder}")',
-        f"{reader} = {made}",
-        f'output = model.generate(**{encode}(["A line."], padding=True, return_tensors="pt"))',
-        f"print({decode}.batch_decode(output, skip_special_tokens=True))",
+        f"model = AutoModelForSeq2SeqLM.from_pretrained({folder!r})",
+        *loads,
+        f'output = model.generate(**{reader}(["A line."], padding=True, return_tensors="pt"))',
+        f"print({writer}.batch_decode(output, skip_special_tokens=True))",
     ])  # fmt: skip
