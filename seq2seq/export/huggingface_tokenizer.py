@@ -21,7 +21,7 @@ from seq2seq.text.tokenizer import Tokenizer
 from seq2seq.text.vocab import Vocab
 
 SPACE = "\u2581"  # begins each word in SentencePiece's pieces
-NAMES = r"<(?=(?:pad|unk|s|/s|0x[0-9A-F]{2})>)"  # of special tokens and bytes: cut, so that no text is taken for them
+BYTE_NAME = r"<(?=0x[0-9A-F]{2}>)"
 PYTHON_SPACES = (
     r"\t-\r\u001C-\u0020\u0085\u00A0\u1680\u2000-\u200A\u2028\u2029\u202F\u205F\u3000"  # where str.split() cuts
 )
@@ -83,7 +83,8 @@ def _parts(tokenizer: Tokenizer) -> dict[str, Any]:
     }
     maker = makers.get(type(tokenizer))
     if maker is None:
-        raise ConfigError(Problem("tokenizer.name", f"Hugging Face has no place for {type(tokenizer).__name__}"))
+        told = f"Hugging Face has no place for {type(tokenizer).__name__}, only for "
+        raise ConfigError(Problem("tokenizer.name", f"{told}sentencepiece, words, characters and bytes"))
     return maker(tokenizer)
 
 
@@ -124,7 +125,7 @@ def _bytes(tokenizer: ByteTokenizer) -> dict[str, Any]:
 def _sentencepiece(tokenizer: SentencePieceTokenizer) -> dict[str, Any]:
     back = [_unknown(), {"type": "Replace", "pattern": {"String": SPACE}, "content": " "}]
     back += [{"type": "ByteFallback"}, {"type": "Fuse"}, _replace(r"\A +", ""), *_one_line()]
-    apart = [_split(NAMES, "MergedWithPrevious")]
+    apart = [_split(_places_in_names(tokenizer.vocab), "MergedWithPrevious")]
     if tokenizer.symbols and tokenizer.model_type == "bpe":
         longest_first = sorted(tokenizer.symbols, key=len, reverse=True)
         apart.insert(0, _split("|".join(map(re.escape, longest_first)), "Isolated"))
@@ -158,6 +159,20 @@ def _plain_pieces(tokenizer: SentencePieceTokenizer) -> tuple[dict[str, float], 
     plain = [number for number in numbers if not processor.is_byte(number)]
     scores = {tokenizer.vocab.tokens[number]: float(processor.get_score(number)) for number in plain}
     return scores, len(plain) < len(numbers)
+
+
+def _places_in_names(vocab: Vocab) -> str:
+    """Where texts are cut so that none is taken for a special token or byte that is called so: after these letters.
+
+    Beside a letter that has a piece, since several without one in a row are one unk together.
+    """
+    known = {token for token in vocab.tokens if len(token) == 1}
+    patterns = [BYTE_NAME]
+    for name in Vocab.special:
+        place = next((place for place in range(1, len(name)) if known & {*name[place - 1 : place + 1]}), 1)
+        before = f"(?<={re.escape(name[: place - 1])})" if place > 1 else ""
+        patterns.append(f"{before}{re.escape(name[place - 1])}(?={re.escape(name[place:])})")
+    return "|".join(patterns)
 
 
 def _merges(scores: dict[str, float]) -> Iterator[list[str]]:
