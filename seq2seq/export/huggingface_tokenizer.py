@@ -22,12 +22,9 @@ from seq2seq.text.vocab import Vocab
 
 SPACE = "\u2581"  # begins each word in SentencePiece's pieces
 BYTE_NAME = r"<(?=0x[0-9A-F]{2}>)"
-PYTHON_SPACES = (
-    r"\t-\r\u001C-\u0020\u0085\u00A0\u1680\u2000-\u200A\u2028\u2029\u202F\u205F\u3000"  # where str.split() cuts
-)
-SYMBOL_COST = (
-    0.1  # of a symbol in a unigram model, beside that of the likeliest piece for each byte, as in SentencePiece
-)
+# where str.split() cuts
+PYTHON_SPACES = r"\t-\r\u001C-\u0020\u0085\u00A0\u1680\u2000-\u200A\u2028\u2029\u202F\u205F\u3000"
+SYMBOL_COST = 0.1  # in a unigram model, beside that of the likeliest piece for each byte, as in SentencePiece
 Steps = list[dict[str, Any]]
 
 
@@ -101,7 +98,7 @@ def _words(tokenizer: WordTokenizer) -> dict[str, Any]:
     tokens = tokenizer.vocab.tokens
     if doubles := sorted(set(tokens[: len(Vocab.special)]) & set(tokens[len(Vocab.special) :])):
         told = f"has the words {', '.join(doubles)}, which are the special tokens' names in Hugging Face's files"
-        raise ConfigError(Problem("tokenizer", f"{told}: take them out of the training data, or another tokenizer"))
+        raise ConfigError(Problem("tokenizer", f"{told}: take them out of the training data, or use another tokenizer"))
     names = "|".join(map(re.escape, Vocab.special))
     whole = rf"(?<![^{PYTHON_SPACES}])(?:{names})(?![^{PYTHON_SPACES}])"
     return {

@@ -132,7 +132,7 @@ def test_words_that_are_names_of_special_tokens(tmp_path: Path) -> None:
         save_tokenizer(tokenizer, tmp_path, 77)
     assert str(raised.value) == (
         "tokenizer: has the words <s>, <unk>, which are the special tokens' names in Hugging Face's files: "
-        "take them out of the training data, or another tokenizer"
+        "take them out of the training data, or use another tokenizer"
     )
 
 
