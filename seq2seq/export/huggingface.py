@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 
 from seq2seq.config import RunConfig
@@ -132,7 +132,7 @@ def save(config: RunConfig, model: Model, folder: Path, *, num_positions: int) -
         name: tensor.detach().float().cpu().clone(memory_format=torch.contiguous_format)
         for name, tensor in tensors.items()
     }
-    save_file(stored, folder / "model.safetensors", metadata={"format": "pt"})
+    (folder / "model.safetensors").write_bytes(save_tensors(stored, metadata={"format": "pt"}))
 
 
 def _config(config: RunConfig, model: EncoderDecoder, chosen: Layout, num_positions: int) -> dict[str, Any]:

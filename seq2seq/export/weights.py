@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from safetensors.torch import save_file
+from safetensors.torch import save as save_tensors
 
 from seq2seq.pipeline import LoadedRun
 from seq2seq.training.checkpoint import unique_tensors
@@ -18,6 +18,6 @@ def save(loaded: LoadedRun, folder: Path) -> None:
     names; so they are also those of a checkpoint, except that of an average there is no checkpoint.
     """
     tensors = {name: tensor.cpu().contiguous() for name, tensor in unique_tensors(loaded.model).items()}
-    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    (folder / "model.safetensors").write_bytes(save_tensors(tensors, metadata={"format": "pt"}))
     shutil.copyfile(loaded.run.config, folder / "config.yaml")
     loaded.tokenizers.save(folder / "tokenizer")
