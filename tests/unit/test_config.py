@@ -32,11 +32,14 @@ NEEDED: dict[tuple[str, str | None], list[str]] = {  # what a choice leaves to t
     **{("data", name): [*LANGUAGES, "data.train=corpus.x"] for name in ("tsv", "csv", "jsonl", "parquet")},
     ("data", "huggingface"): [*LANGUAGES, "data.path=corpus"],
     ("data", "common_crawl"): ["model=decoder_only_tiny", "data.target=de", "data.train=a.warc.wet.gz"],
-    **{("data", name): ["model=decoder_only_tiny"] for name in ("c4", "cc100", "oscar")},
+    **{("data", name): ["model=decoder_only_tiny"] for name in ("c4", "cc100", "oscar", "wikitext")},
     ("data", "mixture"): ["+data@data.parts.a=demo"],
     ("data", "denoising"): ["data.text.source=null", "data.text.target=de", "data.text.train=corpus/train"],
+    ("data", "dialogue"): ["data.turns.source=null", "data.turns.target=en", "data.turns.train=chats.jsonl"],
     ("data", "documents"): ["data.sentences.source=en", "data.sentences.target=de", "data.sentences.train=corpus/x"],
     ("data/noise", None): ["data=denoising", "data.text.source=null", "data.text.target=de"],
+    ("data/reading", "generation"): ["model=decoder_only_tiny", "data=wikitext"],
+    ("task", "generation"): ["data=wikitext"],
     ("experiment", "multi30k"): ["data.train=corpus/train"],
 }
 CHOICES = [(group, choice) for group, choices in groups([config_folder()]).items() for choice in choices]
