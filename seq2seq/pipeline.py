@@ -191,7 +191,8 @@ def _validator(
         title = f"encoding the validation data{f' {name}' if name else ''}"
         encoded = encode(ListSource(examples), tokenizers, title, reading)
         if encoded.counts.shortened:
-            log.info("%s: %s shortened", title.removeprefix("encoding "), f"{encoded.counts.shortened:,}")
+            what = title.removeprefix("encoding ")
+            log.info("%s: %s shortened to %s", what, f"{encoded.counts.shortened:,}", reading.told)
         if tokenizers.source is None:
             examples = [replace(e, source=_prompt(e.target)) for e in examples[: options.samples]]
         part = corpus.parts[name]

@@ -263,7 +263,7 @@ def _announce(config: RunConfig, data: TrainingData, trainer: Trainer) -> None:
         }
         told = "; ".join(f"{count:,} with {why} left out" for why, count in left_out.items() if count)
         if encoded.counts.shortened:
-            told += f"{'; ' if told else ''}{encoded.counts.shortened:,} shortened"
+            told += f"{'; ' if told else ''}{encoded.counts.shortened:,} shortened to {config.reading.told}"
         unit = "lines of text" if encoded.sources is None else "training pairs"
         log.info("%s: %s %s%s", name or "data", f"{len(encoded):,}", unit, f" ({told})" if told else "")
     shares = config.data().shares([len(encoded) for encoded in data.encoded.values()] or None)

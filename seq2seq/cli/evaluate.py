@@ -239,7 +239,8 @@ def _measure(loaded: LoadedRun, part: Part, options: EvaluateOptions) -> dict[st
     if encoded.counts.empty:
         log.warning("%d examples with an empty side are not part of the loss", encoded.counts.empty)
     if encoded.counts.shortened:
-        log.warning("%s examples are shortened, as in training", f"{encoded.counts.shortened:,}")
+        told = "examples shortened to %s, as in training: %s; translations are compared with whole targets"
+        log.warning(told, loaded.config.reading.told, f"{encoded.counts.shortened:,}")
     loss = mean_loss(
         loaded.model,
         encoded,

@@ -88,6 +88,8 @@ keys
                        translated: with output, the two sides of a corpus
   tag=TAG              a tag of the run's data, put before each line, and each
                        part of one that is too long
+                       (of a dialogue, a line is all that was said before the
+                       answer: turn <turn> turn)
   resume=true          continues an output that an earlier start of the same
                        command left, after its last whole line
   attention=FILE       also writes alignments, a line for each translation:

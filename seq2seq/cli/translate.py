@@ -259,7 +259,7 @@ class Outputs:
 
     def tell_shortened(self, limit: int | None) -> None:
         if self.shortened:
-            log.warning("%s lines were shortened to %s tokens (data.max_source_tokens)", f"{self.shortened:,}", limit)
+            log.warning("lines shortened to data.max_source_tokens=%s: %s", limit, f"{self.shortened:,}")
 
     def begin(self) -> None:
         """Takes away what is written anew, in all files before the first line goes to one of them."""

@@ -57,7 +57,7 @@ class Dialogue(WrappingCorpus):
         turns: where the dialogues come from, data@data.turns=huggingface for example
         before: turns that are read at most, the last ones; null for all
         separator: what stands between two turns, in the lines that are translated, too; one token
-        speakers: what stands before turns in its place, [<me>,<you>] by turns, the last before the last turn; tokens
+        speakers: tokens before turns in its place, `<me> <you>` by turns, the last one before the last turn
     """
 
     part = "turns"
@@ -69,28 +69,33 @@ class Dialogue(WrappingCorpus):
         turns: Factory[Corpus],
         before: PositiveInt | None = None,
         separator: str = "<turn>",
-        speakers: Sequence[str] = (),
+        speakers: str | None = None,
     ) -> None:
         inner = turns()
         if inner.noise is not None or inner.context is not None or inner.tags:
             raise ValueError(f"turns={turns.name} does not give dialogues as they are")
-        for option, symbol in (("separator", separator), *(("speakers", symbol) for symbol in speakers)):
-            if not re.fullmatch(r"\S+", symbol):
-                raise ValueError(f"{option}: {symbol!r} must be one word, without spaces")
-        if len(speakers) == 1 or len({separator, *speakers}) <= len(speakers):
-            raise ValueError("speakers: two or more are needed, all different and none of them the separator")
+        if not re.fullmatch(r"\S+", separator):
+            raise ValueError(f"separator is {separator!r}, but must be one word, without spaces")
+        symbols = (speakers or "").split()
+        if speakers is not None and (len(symbols) < 2 or len({separator, *symbols}) <= len(symbols)):
+            raise ValueError(f"speakers is {speakers!r}, but must be two or more different words, as in '<me> <you>'")
         super().__init__(inner)
         inner.line_break = f" {separator} "
         self.answers = inner.source is None
         self.source = inner.target if inner.source is None else inner.source
         self.target = inner.target
-        self.symbols = tuple(dict.fromkeys([*inner.symbols, separator, *speakers]))
-        self.context: Turns = Turns(separator, before, tuple(speakers))
+        self.symbols = tuple(dict.fromkeys([*inner.symbols, separator, *symbols]))
+        self.context: Turns = Turns(separator, before, tuple(symbols))
 
     def wrapped(self, source: Source, name: Split) -> Source:
         return _Answers(source, self.context) if self.answers else _Read(source, self.context)
 
+    def split(self, name: Split) -> Source | None:
+        source = super().plain_split(name)
+        return None if source is None else self.wrapped(source, name)
+
     def plain_split(self, name: Split) -> Source | None:
+        """An answer alone says little, so it is compared with what was said before."""
         return self.split(name)
 
 

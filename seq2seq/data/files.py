@@ -129,7 +129,8 @@ def matching(pattern: str) -> list[Path]:
 def field_of(row: Mapping[str, Any], field: str, where: str, line_break: str = LINE_BREAK) -> str:
     """The text in a row's field, as one line; a dot leads into a nested row, and `translation.` may be left out.
 
-    line_break: of the corpus. null is an empty text. Raises DataError, beginning with `where`, for a row that lacks it or holds no text there.
+    line_break: of the corpus. null is an empty text. Raises DataError, beginning with `where`, for a row that lacks it
+    or holds no text there.
     """
     value: Any = row
     path = field.split(".") if field not in row else [field]

@@ -62,6 +62,12 @@ class Reading:
         """Tokens of a source and of a target; max_length: where nothing is shortened."""
         return self.max_source_tokens or max_length, self.max_target_tokens or max_length
 
+    @property
+    def told(self) -> str:
+        """The limits by their keys."""
+        limits = {"max_source_tokens": self.max_source_tokens, "max_target_tokens": self.max_target_tokens}
+        return ", ".join(f"{corpora.group}.{key}={limit}" for key, limit in limits.items() if limit is not None)
+
     def sources(
         self, tokenizer: Tokenizer, texts: Sequence[str], encode: Callable[[list[str]], list[Ids]] | None = None
     ) -> tuple[list[Ids], NDArray[np.bool_]]:
@@ -110,8 +116,9 @@ class Reading:
         assert self.max_source_tokens is not None
         room = self.max_source_tokens - len(begin) - len(end)
         if room < 1:
-            what = "the template" if not tag else "the tag" if self.template is None else "template and tag"
-            told = f"is {self.max_source_tokens}, but {what} alone has {len(begin) + len(end)} tokens: set more"
+            what = "the template alone has" if not tag else "the tag alone has"
+            what = "template and tag alone have" if tag and self.template is not None else what
+            told = f"is {self.max_source_tokens}, but {what} {len(begin) + len(end)} tokens: set more"
             raise ConfigError(_problem("max_source_tokens", told))
         own = own[:room] if self.truncate == "right" else own[-room:]
         return [*begin, *own, *end]
