@@ -12,7 +12,7 @@ Command = Callable[..., Any]
 SMALL = (
     "model=lstm_tiny", "model.encoder.d_model=12", "model.decoder.d_model=12", "tokenizer.vocab_size=330",
     "trainer.max_steps=2", "trainer.validate_every=2", "trainer.device=cpu", "trainer.max_tokens=400", "run=run",
-    "cache=cache",
+    "cache=cache", "search.max_length=10",
 )  # fmt: skip
 NOUNS, VERBS = ("cat", "dog", "bird", "horse", "fish"), ("runs", "sleeps", "eats", "sings")
 

@@ -120,6 +120,8 @@ def test_what_a_task_sets() -> None:
     bound = config("task=summarization", *files)
     assert bound.template == "summarize: {source}"
     assert (bound.truncate, bound.max_source_tokens, bound.max_target_tokens) == ("right", 512, 128)
+    assert bound.search.options["max_length"] == 128
+    assert config("task=summarization", *files, "data.max_target_tokens=null").search.options["max_length"] is None
     assert bound.filters["length_ratio"] is None
     assert bound.filters["characters"] is not None
     bound = config("task=dialogue", "data=daily_dialog")
