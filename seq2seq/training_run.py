@@ -255,7 +255,8 @@ def _announce(config: RunConfig, data: TrainingData, trainer: Trainer) -> None:
     number = sum(parameter.numel() for parameter in trainer.model.parameters())
     used = resolve_precision(options.precision, trainer.device)
     if not data.encoded:
-        log.info("data: read and encoded while training")
+        told = f"; longer ones are shortened to {config.reading.told}" if config.reading.told else ""
+        log.info("data: read and encoded while training%s", told)
     for name, encoded in data.encoded.items():
         left_out = {
             "an empty side": encoded.counts.empty,

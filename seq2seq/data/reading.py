@@ -88,10 +88,11 @@ class Reading:
 
     def targets(self, tokenizer: Tokenizer, texts: Sequence[str]) -> tuple[list[Ids], NDArray[np.bool_]]:
         """As `sources`."""
-        rows = tokenizer.encode_batch(texts)
-        limit = self.max_target_tokens
-        shortened = np.fromiter((limit is not None and len(ids) > limit for ids in rows), bool, count=len(rows))
-        return [ids[:limit] for ids in rows] if shortened.any() else rows, shortened
+        rows, limit = tokenizer.encode_batch(texts), self.max_target_tokens
+        if limit is None:
+            return rows, np.zeros(len(rows), bool)
+        shortened = np.fromiter((len(ids) > limit for ids in rows), bool, count=len(rows))
+        return [ids[:limit] for ids in rows], shortened
 
     def _shortened(self, tokenizer: Tokenizer, source: str, ids: Ids, known: dict[str, Ids]) -> Ids:
         """ids: all that is read of the source.  known: what is encoded already."""

@@ -1,6 +1,7 @@
 """Summaries, answers and continuations, from training to output, on data of a few lines."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,8 @@ def news(command: Command) -> tuple[str, ...]:
     articles = [[sentence(7 * n + i) for i in range(1 + n % 10)] for n in range(60)]
     rows = [{"article": "\n".join(lines), "summary": f"{lines[0]}\n{lines[-1]}"} for lines in articles]
     write_json("news.jsonl", rows)
-    files = (f"data.{split}=news.jsonl" for split in ("train", "validation", "test"))
+    write_json("new.jsonl", rows[:12])
+    files = ("data.train=news.jsonl", "data.validation=new.jsonl", "data.test=new.jsonl")
     fields = ("data.source=en", "data.target=en", "data.source_field=article", "data.target_field=summary")
     return ("task=summarization", "data=jsonl", *files, *fields)
 
@@ -54,11 +56,13 @@ def test_summarization(command: Command, news: tuple[str, ...]) -> None:
     assert 30 < shortened < 60
     limits = "data.max_source_tokens=60, data.max_target_tokens=99"
     assert f"data: 60 training pairs ({shortened} shortened to {limits})" in told.err
-    assert f"the validation data: {shortened} shortened to {limits}" in told.err
+    held_out = re.search(rf"the validation data: (\d+) shortened to {limits}\n", told.err)
+    assert held_out is not None
+    assert 6 < int(held_out[1]) < 12
     assert found["source"]["longest"] == 60
 
     told = ok(command("seq2seq-evaluate", "run=run"))
-    assert f"examples shortened to {limits}, as in training: {shortened}; " in told.err
+    assert f"examples shortened to {limits}, as in training: {held_out[1]}; " in told.err
     scores = json.loads(Path("run/evaluation/test/scores.json").read_text(encoding="utf-8"))
     last = json.loads(Path("run/metrics.jsonl").read_text(encoding="utf-8").splitlines()[-1])
     assert scores["loss"] == pytest.approx(last["validation/loss"], abs=1e-6)  # read alike in both
@@ -177,3 +181,42 @@ def test_a_template_without_room(command: Command, news: tuple[str, ...]) -> Non
     told = command("seq2seq-train", *given, *news, "tokenizer=characters", "data.max_source_tokens=11")
     assert told.status == 2, told.err
     assert "data.max_source_tokens: is 11, but the template alone has 11 tokens: set more\n" in told.err
+
+
+PARTS = ("+data@data.parts.a=text_files", "+data@data.parts.b=text_files", "data.tags.a=<2a>", "data.tags.b=<2b>")
+
+
+@pytest.mark.parametrize("kind", ["documents", "mixture", "denoising"])
+def test_what_is_read_of_lines_is_what_was_learned_from(command: Command, kind: str) -> None:
+    """The template once, around tag and context, in every way to the model."""
+    lines = [sentence(number) for number in range(6)]
+    for suffix in ("en", "de"):
+        Path(f"x.{suffix}").write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    files = ("train=x", "validation=x", "test=x", "source=en", "target=de")
+    given, tag, expected = {
+        "documents": ([f"data.sentences.{option}" for option in files], [], f"{lines[0]} <sep> {lines[1]}"),
+        "mixture": (
+            [*PARTS, *(f"data.parts.{part}.{option}" for part in "ab" for option in files)],
+            ["tag=<2b>"],
+            f"<2b> {lines[1]}",
+        ),
+        "denoising": ([f"data.text.{option}" for option in files], [], lines[1]),
+    }[kind]
+    ok(command("seq2seq-train", *SMALL, f"data={kind}", *given, "data.template=Now say: {source} !"))
+
+    def read(*arguments: str) -> list[str]:
+        Path("words.jsonl").unlink(missing_ok=True)
+        ok(command("seq2seq-translate", "run=run", *arguments, "attention=words.jsonl", "output=out.txt"))
+        rows = [json.loads(line)["source"][:-1] for line in Path("words.jsonl").read_text("utf-8").splitlines()]
+        return ["".join(tokens).replace("\u2581", " ").strip() for tokens in rows]
+
+    typed = read("input=x.en", *tag)
+    assert typed[1] == f"Now say: {expected} !"
+    assert all(line.count("Now say:") == 1 for line in typed)
+    of_split = read("split=test")
+    if kind == "mixture":
+        assert of_split[3] == typed[1]
+    elif kind == "documents":
+        assert of_split == typed
+    assert all(line.startswith("Now say: ") and line.endswith(" !") for line in of_split)
+    assert all(line.count("Now say:") == 1 for line in of_split)
