@@ -17,6 +17,9 @@ examples
   seq2seq-train model=decoder_only data=text_files data.source=null \\
                 data.target=de data.train=corpus/train run=runs/lm
                                            a language model, of one side alone
+  seq2seq-train task=summarization data=cnn_dailymail
+                                           summaries; see also task=dialogue and
+                                           task=generation
   seq2seq-train -m model=lstm_tiny,transformer_tiny optimizer.lr=1e-3,5e-4
                                            a sweep: four runs
 """
