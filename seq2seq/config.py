@@ -91,10 +91,23 @@ def bind_run(tree: Mapping[str, Any]) -> RunConfig:
         changed |= {key: data[key] for key in RunConfig.elsewhere if data.get(key) is not None}
         changed["data"] = {key: value for key, value in data.items() if key not in _not_of(data.get("name"))}
     try:
-        return bind(RunConfig, changed)
+        bound = bind(RunConfig, changed)
+        return replace(bound, model=_complete(bound.model))
     except ConfigError as error:
         told = [_in_data(problem) for problem in error.problems]
         raise ConfigError(*dict.fromkeys(told)) from None
+
+
+def _complete(factory: Factory[Any]) -> Factory[Any]:
+    """With the options that a component finds out for itself, so that a run has them for good."""
+    options = {
+        name: _complete(option) if isinstance(option, Factory) else option for name, option in factory.options.items()
+    }
+    complete = getattr(factory.component, "complete", None)
+    try:
+        return replace(factory, options=options if complete is None else complete(options))
+    except ConfigError as error:
+        raise ConfigError(*(problem.inside(factory.path) for problem in error.problems)) from error
 
 
 def _not_of(corpus: Any) -> set[str]:
@@ -173,9 +186,10 @@ def read_data(run: RunDir, changes: Mapping[str, Any]) -> Corpus:
 
 def _changed(stored: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
     """The stored tree with the changes laid over. Raises ConfigError where how the model reads is typed."""
-    typed = changes.get("data")
-    if typed := [key for key in OF_READING if isinstance(typed, Mapping) and key in typed]:
-        raise ConfigError(*(Problem(f"data.{key}", "stays as in the run's training") for key in typed))
+    typed, old = changes.get("data"), stored["data"]
+    other = [key for key in OF_READING if isinstance(typed, Mapping) and typed.get(key, old.get(key)) != old.get(key)]
+    if other:
+        raise ConfigError(*(Problem(f"data.{key}", "stays as in the run's training") for key in other))
     merged = merge(stored, changes)
     of_reading = {key: stored["data"][key] for key in OF_READING if key in stored["data"]}
     return {**merged, "data": {**merged["data"], **of_reading}}

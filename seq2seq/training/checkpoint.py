@@ -153,7 +153,11 @@ def _read_weights(checkpoint: Checkpoint) -> dict[str, Tensor]:
 
 
 def _unique_tensors(model: nn.Module) -> dict[str, Tensor]:
-    """Parameters and stored buffers, tied ones once, by the first of their names."""
+    """Parameters and stored buffers, tied ones once, by the first of their names; where most are kept outside, those
+    that are trained.
+    """
+    if getattr(model, "keeps_outside_weights", False):
+        return {name: tensor.data for name, tensor in model.named_parameters() if tensor.requires_grad}
     stored = model.state_dict(keep_vars=True)
     names = dict(model.named_parameters()) | {n: b for n, b in model.named_buffers() if n in stored}
     return {name: tensor.data for name, tensor in names.items()}
