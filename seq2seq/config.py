@@ -11,16 +11,19 @@ from torch.optim import Optimizer
 from seq2seq.binding import bind, options_of, to_plain
 from seq2seq.data.corpus import Corpus, corpora
 from seq2seq.data.filters import Filter, Sieve
+from seq2seq.data.reading import Reading, Side
 from seq2seq.errors import CheckpointError, ConfigError, Problem
 from seq2seq.models.base import Model
 from seq2seq.plugins import installed_plugins, load_components
-from seq2seq.registry import Factory, NonNegativeInt
+from seq2seq.registry import Factory, NonNegativeInt, PositiveInt
 from seq2seq.search.base import Search
 from seq2seq.text.tokenizer import Tokenizer
 from seq2seq.training.loss import Loss
 from seq2seq.training.options import TrainerOptions
 from seq2seq.training.run_dir import RunDir
 from seq2seq.training.schedules import Schedule
+
+OF_READING = ("template", "truncate", "max_source_tokens", "max_target_tokens")  # stay as in training
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +33,7 @@ class RunConfig:
     elsewhere: what the user sets in another place, filters in data.filters, and so on.
     """
 
-    elsewhere: ClassVar[tuple[str, ...]] = ("filters", "streaming", "workers")
+    elsewhere: ClassVar[tuple[str, ...]] = ("filters", "streaming", "workers", *OF_READING)
 
     model: Factory[Model]
     data: Factory[Corpus]
@@ -46,11 +49,21 @@ class RunConfig:
     filters: Mapping[str, Factory[Filter] | None] = field(default_factory=dict)
     streaming: bool = False
     workers: NonNegativeInt | None = None
+    template: str | None = None
+    truncate: Side = "right"
+    max_source_tokens: PositiveInt | None = None
+    max_target_tokens: PositiveInt | None = None
 
     @property
     def has_source(self) -> bool:
         """Whether the data is pairs, and not text alone."""
         return self.data().source is not None
+
+    @property
+    def reading(self) -> Reading:
+        """What becomes of the texts before they are read."""
+        limits = self.max_source_tokens, self.max_target_tokens
+        return Reading(self.template, self.truncate, *limits, self.data().tags)
 
     def sieve(self, part: Corpus | None = None) -> Sieve:
         """The filters of the training data, of one of its parts. Raises ConfigError with every refusal."""
@@ -156,7 +169,7 @@ def read_run(run: RunDir, changes: Mapping[str, Any]) -> RunConfig:
     """
     stored = read_stored(run, changes)
     trained = bind_run(stored)
-    changed = bind_run(merge(stored, changes))
+    changed = bind_run(_changed(stored, changes))
     if changed.has_source != trained.has_source:
         told = "with" if trained.has_source else "without"
         raise ConfigError(Problem("data.source", f"the run was trained on data {told} a source"))
@@ -168,7 +181,18 @@ def read_data(run: RunDir, changes: Mapping[str, Any]) -> Corpus:
 
     Raises CheckpointError for a run that cannot be read, ConfigError for a change that is wrong.
     """
-    return bind_run(merge(read_stored(run, changes), changes)).data()
+    return bind_run(_changed(read_stored(run, changes), changes)).data()
+
+
+def _changed(stored: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """The stored tree with the changes laid over. Raises ConfigError where how the model reads is typed."""
+    typed, old = changes.get("data"), stored["data"]
+    other = [key for key in OF_READING if isinstance(typed, Mapping) and typed.get(key, old.get(key)) != old.get(key)]
+    if other:
+        raise ConfigError(*(Problem(f"data.{key}", "stays as in the run's training") for key in other))
+    merged = merge(stored, changes)
+    of_reading = {key: stored["data"][key] for key in OF_READING if key in stored["data"]}
+    return {**merged, "data": {**merged["data"], **of_reading}}
 
 
 def merge(stored: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

@@ -78,8 +78,10 @@ def check(config: RunConfig) -> None:
         model = tried(lambda: config.model(toy, toy if one_vocab else Vocab((*Vocab.special, "c"))))
     if not has_source:
         problems += _without_a_source(config, model)
-    if model is not None:
-        problems += _too_long(model, options.max_length)
+    if corpus is not None:
+        problems += config.reading.problems(has_source)
+        if model is not None:
+            problems += _too_long(model, options.max_length, config.reading.limits(options.max_length))
     if config.streaming and corpus is not None:
         try:
             corpus.shares(None)
@@ -106,14 +108,16 @@ def check(config: RunConfig) -> None:
         raise ConfigError(*problems)
 
 
-def _too_long(model: Model, max_length: int) -> Iterator[Problem]:
-    """Lengths that a part has no places for."""
+def _too_long(model: Model, max_length: int, limits: tuple[int | None, int | None]) -> Iterator[Problem]:
+    """Lengths that a part has no places for. limits: of source and target, where they are shortened."""
+    source, target = (limit or max_length for limit in limits)
     parts: list[Any] = list(model.modules())
     for part in parts:
         limit = getattr(part, "max_places", None)
-        if limit is not None and (needed := part.most_places(max_length, max_length)) > limit:
-            told = f"texts of {max_length} tokens take {needed} places, but the model has {limit}: set a smaller one"
-            yield Problem("trainer.max_length", told)
+        if limit is not None and (needed := part.most_places(source, target)) > limit:
+            what = f"texts of {max_length}" if source == target == max_length else f"{source} and {target}"
+            told = f"{what} tokens take {needed} places, but the model has {limit}: set a smaller one"
+            yield Problem("trainer.max_length" if what.startswith("texts") else "data.max_source_tokens", told)
 
 
 def _without_a_source(config: RunConfig, model: Model | None) -> Iterator[Problem]:
@@ -202,23 +206,27 @@ def _validator(
 ) -> Validator | None:
     if source is None:
         return None
-    options, corpus = config.trainer, config.data()
+    options, corpus, reading = config.trainer, config.data(), config.reading
     by_part: dict[str, list[Example]] = {}
     for example in islice(source.read(), options.validation_examples):
         by_part.setdefault(corpus.place_of(example.number)[0], []).append(example)
     parts = {}
     for name, examples in sorted(by_part.items(), key=lambda item: [*corpus.parts].index(item[0])):
         title = f"encoding the validation data{f' {name}' if name else ''}"
-        encoded = encode(ListSource(examples), tokenizers, title, None)
+        encoded = encode(ListSource(examples), tokenizers, title, reading)
+        if encoded.counts.shortened:
+            what = title.removeprefix("encoding ")
+            log.info("%s: %s shortened to %s", what, f"{encoded.counts.shortened:,}", reading.told)
         if tokenizers.source is None:
             examples = [replace(e, source=_prompt(e.target)) for e in examples[: options.samples]]
         part = corpus.parts[name]
         parts[name] = ValidationPart(encoded, examples, part.target, part.context)
-    search = Beam(beam_size=options.validation_beam_size)
+    longest = reading.max_target_tokens if tokenizers.source is not None else None  # that of text counts the prompt
+    search = Beam(beam_size=options.validation_beam_size, max_length=longest)
     return Validator(
         model=model,
         parts=parts,
-        translator=_translator(options, model, tokenizers, search, options.token_budget, device, precision),
+        translator=_translator(config, model, tokenizers, search, options.token_budget, device, precision),
         max_tokens=options.token_budget,
         device=device,
         autocast=precision,
@@ -233,7 +241,7 @@ def _prompt(text: str) -> str:
 
 
 def _translator(
-    options: TrainerOptions,
+    config: RunConfig,
     model: Model,
     tokenizers: TokenizerPair,
     search: Search,
@@ -248,10 +256,11 @@ def _translator(
         tokenizers.target,
         search,
         max_tokens=max_tokens,
-        max_length=options.max_length,
+        max_length=config.trainer.max_length,
         device=device,
         precision_context=precision,
         tag=tag,
+        reading=config.reading,
     )
 
 
@@ -270,11 +279,11 @@ class LoadedRun:
     def translator(self, max_tokens: int, tag: str | None = None) -> Translator:
         search = self.config.search()
         return _translator(
-            self.config.trainer, self.model, self.tokenizers, search, max_tokens, self.device, self.precision, tag
+            self.config, self.model, self.tokenizers, search, max_tokens, self.device, self.precision, tag
         )
 
     def encode(self, source: Source) -> EncodedCorpus:
-        return encode(source, self.tokenizers, "encoding", None)
+        return encode(source, self.tokenizers, "encoding", self.config.reading)
 
 
 def load_run(

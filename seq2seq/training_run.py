@@ -263,13 +263,16 @@ def _announce(config: RunConfig, data: TrainingData, trainer: Trainer) -> None:
     number = sum(parameter.numel() for parameter in trainer.model.parameters())
     used = resolve_precision(options.precision, trainer.device)
     if not data.encoded:
-        log.info("data: read and encoded while training")
+        told = f"; longer ones are shortened to {config.reading.told}" if config.reading.told else ""
+        log.info("data: read and encoded while training%s", told)
     for name, encoded in data.encoded.items():
         left_out = {
             "an empty side": encoded.counts.empty,
             f"more than trainer.max_length={options.max_length} tokens": encoded.counts.long,
         }
         told = "; ".join(f"{count:,} with {why} left out" for why, count in left_out.items() if count)
+        if encoded.counts.shortened:
+            told += f"{'; ' if told else ''}{encoded.counts.shortened:,} shortened to {config.reading.told}"
         unit = "lines of text" if encoded.sources is None else "training pairs"
         log.info("%s: %s %s%s", name or "data", f"{len(encoded):,}", unit, f" ({told})" if told else "")
     shares = config.data().shares([len(encoded) for encoded in data.encoded.values()] or None)

@@ -246,6 +246,9 @@ def _measure(loaded: LoadedRun, part: Part, options: EvaluateOptions) -> dict[st
     encoded = loaded.encode(ListSource([replace(e, source=tagged(options.tag, e.source)) for e in examples]))
     if encoded.counts.empty:
         log.warning("%d examples with an empty side are not part of the loss", encoded.counts.empty)
+    if encoded.counts.shortened:
+        told = "examples shortened to %s, as in training: %s; translations are compared with whole targets"
+        log.warning(told, loaded.config.reading.told, f"{encoded.counts.shortened:,}")
     loss = mean_loss(
         loaded.model,
         encoded,
@@ -257,6 +260,9 @@ def _measure(loaded: LoadedRun, part: Part, options: EvaluateOptions) -> dict[st
     if encoded.sources is None:
         if any((flat == loaded.tokenizers.target.vocab.unk).any() for flat, _ in encoded.targets.parts):
             log.warning("no bits per byte: the text holds what the tokenizer does not know")
+            return results
+        if encoded.counts.shortened:  # its bytes are not those that were measured
+            log.warning("no bits per byte: texts are shortened")
             return results
         num_tokens = int(encoded.target_lengths.sum()) + len(encoded)  # eos counts as a token, and as a byte
         targets = {example.number: example.target for example in examples}

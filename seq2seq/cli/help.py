@@ -17,6 +17,9 @@ examples
   seq2seq-train model=decoder_only data=text_files data.source=null \\
                 data.target=de data.train=corpus/train run=runs/lm
                                            a language model, of one side alone
+  seq2seq-train task=summarization data=cnn_dailymail
+                                           summaries; see also task=dialogue and
+                                           task=generation
   seq2seq-train -m model=lstm_tiny,transformer_tiny optimizer.lr=1e-3,5e-4
                                            a sweep: four runs
 """
@@ -88,6 +91,8 @@ keys
                        translated: with output, the two sides of a corpus
   tag=TAG              a tag of the run's data, put before each line, and each
                        part of one that is too long
+                       (of a dialogue, a line is all that was said before the
+                       answer: turn <turn> turn)
   resume=true          continues an output that an earlier start of the same
                        command left, after its last whole line
   attention=FILE       also writes alignments, a line for each translation:
