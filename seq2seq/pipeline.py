@@ -82,6 +82,8 @@ def check(config: RunConfig) -> None:
         problems.append(Problem("trainer.strategy", told))
     builders: list[Callable[[], object]] = [
         config.sieve,
+        config.measures,
+        lambda: config.watched,
         config.loss,
         config.search,
         partial(config.optimizer, [("weight", torch.nn.Parameter(torch.zeros(2, 3)))]),
@@ -95,19 +97,17 @@ def check(config: RunConfig) -> None:
     for build in builders:
         tried(build)
     if problems:
-        raise ConfigError(*problems)
+        raise ConfigError(*dict.fromkeys(problems))
 
 
 def _without_a_source(config: RunConfig, model: Model | None) -> Iterator[Problem]:
     """What does not fit text alone."""
-    name, metric = config.model.name, config.trainer.metric
+    name = config.model.name
     if config.model.component.needs_source:
         told = f"is null: model={name} needs a source; model=decoder_only learns from text alone"
         yield Problem("data.source", told)
     if model is not None and model.learns_source:
         yield Problem("model.loss_on", "text without a source has nothing but the target: set target")
-    if metric in ("bleu", "chrf"):
-        yield Problem("trainer.metric", f"text without a source has no {metric}: set loss")
 
 
 def make_trainer(
@@ -145,7 +145,7 @@ def make_trainer(
         schedule=config.schedule(total_steps),
         loader=loader,
         validator=_validator(config, validation, model, tokenizers, device, precision, strategy),
-        checkpoints=store_of(checkpoints, options, has_source=tokenizers.source is not None),
+        checkpoints=store_of(checkpoints, config),
         reporters=[],
         options=options,
         device=device,
@@ -164,9 +164,16 @@ def total_steps_of(options: TrainerOptions, loader: Loader) -> int | None:
     return min((limit for limit in limits if limit is not None), default=None)
 
 
-def store_of(folder: Path, options: TrainerOptions, has_source: bool) -> CheckpointStore:
-    metric = options.metric or ("bleu" if has_source else "loss")
-    return CheckpointStore(folder, metric=metric, keep_last=options.keep_last, keep_best=options.keep_best)
+def store_of(folder: Path, config: RunConfig) -> CheckpointStore:
+    """config: that of training, whose metrics tell the best checkpoint."""
+    options, watched = config.trainer, config.watched
+    return CheckpointStore(
+        folder,
+        metric=watched.name,
+        lower_is_better=watched.lower_is_better,
+        keep_last=options.keep_last,
+        keep_best=options.keep_best,
+    )
 
 
 def _validator(
@@ -200,6 +207,7 @@ def _validator(
         max_tokens=options.token_budget,
         device=device,
         autocast=precision,
+        metrics={key: metric for key, metric in config.measures().items() if metric.while_training},
         strategy=strategy,
     )
 
@@ -266,7 +274,8 @@ def load_run(
     tokenizers = load_pair(config.tokenizer.component, run.tokenizer, config.has_source)
     model = config.model(*tokenizers.vocabs)
     options = config.trainer
-    store = store_of(run.checkpoints, options, config.has_source)
+    trained = read_run(run, {"plugins": config.plugins}) if "metrics" in changes else config
+    store = store_of(run.checkpoints, trained)
     chosen = store.choose(checkpoint, average=options.average, average_of=options.average_of)
     load_weights(model, *chosen)
     model.to(used_device).eval()

@@ -204,7 +204,7 @@ def _initial_checkpoint(config: RunConfig) -> Checkpoint:
     """The best of the run that this one begins with. Raises CheckpointError where there is none."""
     other = RunDir(Path(str(config.init_from)).expanduser())
     other.read_config()
-    store = store_of(other.checkpoints, config.trainer, config.has_source)
+    store = store_of(other.checkpoints, config)
     return store.choose("best", average=1, average_of="best")[0]
 
 

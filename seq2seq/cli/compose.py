@@ -58,7 +58,8 @@ def compose_jobs(config_name: str) -> list[Job]:
     known = groups(folders)
     known |= {f"{group}@{place}": known[group] for place, group in placed(folders).items()}
     if config_name != "train":
-        known = {group: known[group] for group in ("search", "data") if config_name != "export"}
+        changed = {"evaluate": ("search", "metrics", "data"), "translate": ("search", "data")}
+        known = {group: known[group] for group in changed.get(config_name, ())}
     given = _all_forgiving(overrides, known)
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises instead of printing, so that the fault is told in our words
     jobs: list[Job] = []

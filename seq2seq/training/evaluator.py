@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 
 import torch
@@ -12,17 +12,31 @@ import torch
 from seq2seq.data.corpus import Context, Example, last_sentence
 from seq2seq.data.encoded import EncodedCorpus
 from seq2seq.data.loader import ordered_batches
+from seq2seq.metrics.base import Metric, Texts
 from seq2seq.metrics.scores import corpus_scores
 from seq2seq.models.base import Model
 from seq2seq.search.alignment import AttentionMap, attention_maps
 from seq2seq.search.backend import evaluating
 from seq2seq.search.translator import Interrupted, Translation, Translator
-from seq2seq.training.loss import CrossEntropy
+from seq2seq.training.loss import measured
 from seq2seq.training.parallel import ALONE, Parallel
 from seq2seq.training.strategies import ONE_PROCESS, Strategy
 
 
-def mean_loss(
+@dataclass(frozen=True)
+class TeacherForced:
+    """What a model thinks of targets that are given to it token by token.
+
+    loss: cross-entropy in nats per label token, eos included, without label smoothing. token_accuracy: labels in 100
+    that the model holds for the likeliest token.
+    """
+
+    loss: float
+    token_accuracy: float
+    num_tokens: int
+
+
+def teacher_forced(
     model: Model,
     corpus: EncodedCorpus,
     *,
@@ -31,12 +45,9 @@ def mean_loss(
     autocast: Callable[[], AbstractContextManager[object]],
     should_stop: Callable[[], bool] = lambda: False,
     parallel: Parallel = ALONE,
-) -> float:
-    """Cross-entropy in nats per label token, eos included, without label smoothing. The ranks take turns with the
-    batches. Raises Interrupted, on all ranks.
-    """
-    loss = CrossEntropy()
-    total = torch.zeros((), device=device)
+) -> TeacherForced:
+    """The ranks take turns with the batches. Raises Interrupted, on all ranks."""
+    total, hits = torch.zeros((), device=device), torch.zeros((), device=device, dtype=torch.int64)
     num_tokens = 0
     stopped = False
     with evaluating(model), torch.inference_mode():
@@ -46,13 +57,16 @@ def mean_loss(
                 break
             moved = batch.to(device)
             with autocast():
-                loss_sum, _ = loss(model.features(moved), model.head, moved.labels)
+                loss_sum, num_hits = measured(model.features(moved), model.head, moved.labels)
             total += loss_sum
+            hits += num_hits
             num_tokens += batch.num_tokens
-    found = parallel.gather((stopped, total.item(), num_tokens))
-    if any(stopped for stopped, _, _ in found):
+    found = parallel.gather((stopped, total.item(), int(hits.item()), num_tokens))
+    if any(stopped for stopped, *_ in found):
         raise Interrupted
-    return sum(part for _, part, _ in found) / sum(count for _, _, count in found)
+    num_tokens = sum(count for *_, count in found)
+    loss, accuracy = (sum(values) / num_tokens for values in list(zip(*found, strict=True))[1:3])
+    return TeacherForced(loss, 100 * accuracy, num_tokens)
 
 
 @dataclass(frozen=True)
@@ -69,7 +83,7 @@ class ValidationPart:
 
 @dataclass(frozen=True)
 class Validator:
-    """Loss, BLEU and chrF on the validation split, whenever the trainer asks; of text alone the loss.
+    """Loss, accuracy and the metrics on the validation split, whenever the trainer asks; of text alone no metrics.
 
     parts: what is measured each by itself, by name.  Of several the metrics are the means of theirs, which are told as
     `bleu/NAME`, too.
@@ -81,6 +95,7 @@ class Validator:
     max_tokens: int
     device: torch.device
     autocast: Callable[[], AbstractContextManager[object]]
+    metrics: Mapping[str, Metric] = field(default_factory=dict)
     strategy: Strategy = ONE_PROCESS
 
     @property
@@ -94,24 +109,25 @@ class Validator:
         Raises Interrupted, on all ranks, where should_stop becomes true on one.
         """
         with self.strategy.whole_model():
-            losses = [self._loss(part, should_stop) for part in self.parts.values()]
+            forced = [self._teacher_forced(part, should_stop) for part in self.parts.values()]
             best = self._translated(should_stop)
-        measured = []
+        found = []
         start = 0
-        for part, loss in zip(self.parts.values(), losses, strict=True):
+        for part, of_model in zip(self.parts.values(), forced, strict=True):
             written = (translation.text for translation in best[start : start + len(part.examples)])
             hypotheses = [last_sentence(part.context, text) for text in written]
-            measured.append({"loss": loss, **_scores(part, hypotheses)})
+            own = {"loss": of_model.loss, "token_accuracy": of_model.token_accuracy}
+            found.append(own | self._scores(part, hypotheses))
             start += len(part.examples)
-        metrics = {name: sum(of_part[name] for of_part in measured) / len(measured) for name in measured[0]}
+        metrics = {name: sum(of_part[name] for of_part in found) / len(found) for name in found[0]}
         metrics["perplexity"] = float(torch.tensor(metrics["loss"], dtype=torch.float64).exp())
-        if len(measured) > 1:
-            for part_name, of_part in zip(self.parts, measured, strict=True):
+        if len(found) > 1:
+            for part_name, of_part in zip(self.parts, found, strict=True):
                 metrics |= {f"{name}/{part_name}": value for name, value in of_part.items()}
         return metrics, best
 
-    def _loss(self, part: ValidationPart, should_stop: Callable[[], bool]) -> float:
-        return mean_loss(
+    def _teacher_forced(self, part: ValidationPart, should_stop: Callable[[], bool]) -> TeacherForced:
+        return teacher_forced(
             self.model,
             part.corpus,
             max_tokens=self.max_tokens,
@@ -143,13 +159,10 @@ class Validator:
         with self.strategy.whole_model():
             return attention_maps(self.translator, lines, translations) or []
 
-
-def _scores(part: ValidationPart, hypotheses: Sequence[str]) -> dict[str, float]:
-    """None of text alone."""
-    if part.corpus.sources is None:
-        return {}
-    references = [example.target for example in part.examples]
-    scores = corpus_scores(
-        hypotheses, references, target_language=part.target_language, confidence=False, metrics=("bleu", "chrf")
-    )
-    return {name: score.score for name, score in scores.items()}
+    def _scores(self, part: ValidationPart, hypotheses: Sequence[str]) -> dict[str, float]:
+        """None of text alone."""
+        if part.corpus.sources is None:
+            return {}
+        texts = Texts(hypotheses, [example.target for example in part.examples], part.target_language)
+        scores = corpus_scores(self.metrics, texts, confidence=False)
+        return {name: score.score for name, score in scores.items()}

@@ -212,8 +212,8 @@ def test_the_stored_form_is_complete_and_plain(tmp_path: Path) -> None:
     run = store(config("model=lstm_tiny", "model.encoder.num_layers=3"), tmp_path / "run")
     stored = yaml.safe_load(run.config.read_text(encoding="utf-8"))
     assert list(stored) == [
-        "format", "model", "data", "tokenizer", "optimizer", "schedule", "loss", "search", "trainer", "plugins",
-        "cache", "init_from",
+        "format", "model", "data", "tokenizer", "optimizer", "schedule", "loss", "search", "trainer", "metrics",
+        "plugins", "cache", "init_from",
     ]  # fmt: skip
     encoder = {"name": "lstm", "d_model": 256, "num_layers": 3, "direction": "both", "dropout": 0.2}
     assert stored["model"]["encoder"].items() >= encoder.items()
@@ -255,7 +255,7 @@ def test_merge() -> None:
 
 def test_a_config_of_an_older_version_is_completed() -> None:
     stored = stored_form(config())
-    older = {key: value for key, value in stored.items() if key != "init_from"}
+    older = {key: value for key, value in stored.items() if key not in ("init_from", "metrics")}
     older["data"] = {key: value for key, value in stored["data"].items() if key not in ("streaming", "workers")}
     assert completed(older) == stored
     unfit = {**stored, "gone": 1}
