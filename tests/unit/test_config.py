@@ -243,6 +243,60 @@ def test_a_stored_config_that_is_wrong_is_the_runs_fault(tmp_path: Path) -> None
     assert str(caught.value) == f"{run.config}: search.beam_size: should be greater than 0, but is 0"
 
 
+def test_metrics_may_differ_from_the_stored_ones_and_the_best_checkpoint_stays(tmp_path: Path) -> None:
+    run = store(config("+metrics.rouge={}", "trainer.metric=rouge.rougeL"), tmp_path / "run")
+    changed = read_run(run, {"metrics": {"bleu": {"lowercase": True}, "ter": None, "rouge": None, "distinct": {}}})
+    assert [key for key, factory in changed.metrics.items() if factory is not None] == ["bleu", "chrf", "distinct"]
+    assert changed.metrics["bleu"].options == {"tokenize": None, "lowercase": True}
+    assert list(changed.measures()) == ["bleu", "chrf", "distinct"]
+    stored = read_run(run, {}).watched
+    assert (stored.name, stored.lower_is_better) == ("rougeL", False)
+
+
+def test_a_run_without_metrics_has_the_usual_ones(tmp_path: Path) -> None:
+    run = store(config(), tmp_path / "run")
+    older = yaml.safe_load(run.config.read_text(encoding="utf-8"))
+    del older["metrics"]
+    run.config.write_text(yaml.safe_dump(older), encoding="utf-8")
+    assert list(read_run(run, {}).measures()) == ["bleu", "chrf", "ter"]
+    assert list(read_run(run, {"metrics": {"bleu": {"tokenize": "char"}, "ter": None}}).measures()) == ["bleu", "chrf"]
+    assert read_run(run, {}).watched.name == "bleu"
+
+
+@pytest.mark.parametrize(
+    ("metrics", "first"), [("translation", "bleu"), ("summarization", "rougeL"), ("dialogue", "bleu"), ("none", "loss")]
+)
+def test_the_first_metric_tells_the_best_checkpoint(metrics: str, first: str) -> None:
+    assert config(f"metrics={metrics}").watched.name == first
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["trainer.metric=blue"], "no score is called 'blue'; did you mean 'bleu'?"),
+        (["trainer.metric=rougel", "metrics=summarization"], "no score is called 'rougel'; did you mean 'rougeL'?"),
+        (
+            ["trainer.metric=ter"],
+            "ter is not measured while training; there are: bleu, chrf, loss, perplexity, token_accuracy",
+        ),
+        (
+            ["trainer.metric=comet"],
+            "comet is not measured while training; there are: bleu, chrf, loss, perplexity, token_accuracy",
+        ),
+        (["trainer.metric=rouge2"], "rouge2 is not measured: metrics.rouge={} adds it"),
+        (["trainer.metric=bleu", "metrics=none"], "bleu is not measured: metrics.bleu={} adds it"),
+        (
+            ["trainer.metric=rouge", "metrics=summarization"],
+            "rouge is several scores; there are: rouge1, rouge2, rougeL, rougeLsum",
+        ),
+    ],
+)
+def test_what_cannot_tell_the_best_checkpoint(overrides: list[str], message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        check(config(*overrides))
+    assert str(caught.value) == f"trainer.metric: {message}"
+
+
 def test_merge() -> None:
     stored = {"a": 1, "search": {"name": "beam", "beam_size": 5, "nbest": 1}, "data": None}
     assert merge(stored, {"search": {"beam_size": 7}})["search"] == {"name": "beam", "beam_size": 7, "nbest": 1}
@@ -257,6 +311,8 @@ def test_a_config_of_an_older_version_is_completed() -> None:
     stored = stored_form(config())
     older = {key: value for key, value in stored.items() if key not in ("init_from", "metrics")}
     older["data"] = {key: value for key, value in stored["data"].items() if key not in ("streaming", "workers")}
-    assert completed(older) == stored
+    new = {key: value for key, value in stored["metrics"].items() if value is not None}
+    assert list(new) == ["bleu", "chrf", "ter"]
+    assert completed(older) == stored | {"metrics": new}
     unfit = {**stored, "gone": 1}
     assert completed(unfit) == unfit
