@@ -15,6 +15,7 @@ OF_THE_MODEL = {  # measured without translating, always
     "perplexity": Kind("perplexity", lower_is_better=True),
     "token_accuracy": Kind("accuracy"),
 }
+TOLD_BESIDE = ("best", "sentences", "word_perplexity", "byte_perplexity", "bits_per_byte", "parts")
 
 Factories = Mapping[str, Factory[Metric] | None]
 
@@ -68,11 +69,15 @@ def names(factories: Factories, *, while_training: bool) -> dict[str, Watched]:
 
 
 def clashes(factories: Factories) -> Iterator[Problem]:
-    """Keys whose scores would have the names of others."""
-    taken = dict.fromkeys(OF_THE_MODEL, "is measured always")
+    """Keys whose scores would have the names of others, or be taken for those of a part."""
+    taken = dict.fromkeys((*OF_THE_MODEL, *TOLD_BESIDE), "is told always")
     for key, factory in factories.items():
-        for own in factory.component.kinds if factory is not None else ():
-            name = score_name(key, own, factory.component) if factory is not None else ""
+        if factory is None:
+            continue
+        if "/" in key:
+            yield Problem(f"metrics.{key}", "a name without '/' is needed: scores of parts have one")
+        for own in factory.component.kinds:
+            name = score_name(key, own, factory.component)
             if name in taken:
                 yield Problem(f"metrics.{key}", f"'{name}' {taken[name]}: choose another name")
             taken[name] = f"is a score of metrics.{key} already"
@@ -104,7 +109,7 @@ def _refusal(name: str, factories: Factories, has_source: bool, known: Mapping[s
         return f"text without a source has no {name}: set loss"
     if name in measured or (elsewhere is not None and not metrics.components[elsewhere].while_training):
         return f"{name} is not measured while training; {suggest('', choices)}"
-    if elsewhere in choices or elsewhere is None:
+    if elsewhere is None:
         return f"no score is called '{name}'; {suggest(name, choices)}"
     if factories.get(elsewhere) is not None:  # a metric of several scores
         return f"{name} is several scores; {suggest('', metrics.components[elsewhere].kinds)}"

@@ -388,7 +388,7 @@ def test_patience_without_validation_is_said(command: Command, corpus: None) -> 
         (
             "evaluate run=run metrics.loss.name=bleu",
             2,
-            "metrics.loss: 'loss' is measured always: choose another name",
+            "metrics.loss: 'loss' is told always: choose another name",
         ),
         ("evaluate run=run checkpoint=lst", 4, "run/checkpoints: no checkpoint 'lst'; did you mean 'last'?"),
         ("translate run=run input=nothere", 3, "input=nothere: no such file"),

@@ -13,12 +13,14 @@ import yaml
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
+from torch import nn
 
 from seq2seq.cli.compose import config_folder, groups
 from seq2seq.config import RunConfig, bind_run, completed, merge, read_run, stored_form
 from seq2seq.errors import CheckpointError, ConfigError
-from seq2seq.pipeline import check
+from seq2seq.pipeline import check, store_of
 from seq2seq.training.run_dir import RunDir, flatten
+from seq2seq.training_run import _initial_checkpoint
 
 LANGUAGES = ["data.source=en", "data.target=de"]
 NEEDED: dict[tuple[str, str | None], list[str]] = {  # what a choice leaves to the user
@@ -268,6 +270,14 @@ def test_a_run_without_metrics_has_the_usual_ones(tmp_path: Path) -> None:
 )
 def test_the_first_metric_tells_the_best_checkpoint(metrics: str, first: str) -> None:
     assert config(f"metrics={metrics}").watched.name == first
+
+
+def test_a_run_begins_with_the_best_of_another_by_its_own_metric(tmp_path: Path) -> None:
+    other = config("trainer.metric=loss")
+    run = store(other, tmp_path / "run")
+    for step, loss in ((1, 1.0), (2, 2.0)):
+        store_of(run.checkpoints, other).save(step, nn.Linear(2, 2), {}, {"loss": loss, "bleu": loss})
+    assert _initial_checkpoint(config(f"init_from={run.path}")).step == 1
 
 
 @pytest.mark.parametrize(
