@@ -33,7 +33,7 @@ from seq2seq.training.checkpoint import (
     load_weights,
 )
 from seq2seq.training.compiled import CompiledLayers, compile_layers
-from seq2seq.training.evaluator import ValidationPart, Validator
+from seq2seq.training.evaluator import ValidationPart, Validator, text_size
 from seq2seq.training.generators import seed_generators
 from seq2seq.training.options import TrainerOptions
 from seq2seq.training.parallel import ALONE, Parallel
@@ -195,10 +195,12 @@ def _validator(
     for name, examples in sorted(by_part.items(), key=lambda item: [*corpus.parts].index(item[0])):
         title = f"encoding the validation data{f' {name}' if name else ''}"
         encoded = encode(ListSource(examples), tokenizers, title, None)
+        size = None
         if tokenizers.source is None:
+            size = text_size(encoded, examples, tokenizers.target.vocab.unk)
             examples = [replace(e, source=_prompt(e.target)) for e in examples[: options.samples]]
         part = corpus.parts[name]
-        parts[name] = ValidationPart(encoded, examples, part.target, part.context)
+        parts[name] = ValidationPart(encoded, examples, part.target, part.context, size)
     search = Beam(beam_size=options.validation_beam_size)
     return Validator(
         model=model,

@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-MOST_NATS = 700  # of a word, by a bad model; the exponential of more is no number
-
 Split = Literal["train", "validation", "test"]
 
 
@@ -262,8 +260,7 @@ def _measure(loaded: LoadedRun, part: Part, options: EvaluateOptions) -> dict[st
     """What scores.json holds of the model alone, without translating."""
     from seq2seq.data.corpus import ListSource, tagged
     from seq2seq.export.choice import MAX_TOKENS
-    from seq2seq.metrics.words import count_words
-    from seq2seq.training.evaluator import teacher_forced
+    from seq2seq.training.evaluator import teacher_forced, text_size
 
     examples = part.examples
     encoded = loaded.encode(ListSource([replace(e, source=tagged(options.tag, e.source)) for e in examples]))
@@ -282,22 +279,10 @@ def _measure(loaded: LoadedRun, part: Part, options: EvaluateOptions) -> dict[st
         "token_accuracy": forced.token_accuracy,
         "sentences": len(examples),
     }
-    if any((flat == loaded.tokenizers.target.vocab.unk).any() for flat, _ in encoded.targets.parts):
-        if encoded.sources is None:
-            log.warning("no perplexity of words and bytes: the text holds what the tokenizer does not know")
-        return results
-    targets = {example.number: example.target for example in examples}
-    texts = [targets[number] for number in map(int, encoded.numbers)]
-    nats = forced.loss * forced.num_tokens
-    # eos counts as a token, as a word and as a byte
-    per_word, per_byte = (nats / (sum(map(size, texts)) + len(texts)) for size in (count_words, _num_bytes))
-    if per_word < MOST_NATS:
-        results["word_perplexity"] = math.exp(per_word)
-    return results | {"byte_perplexity": math.exp(per_byte), "bits_per_byte": per_byte / math.log(2)}
-
-
-def _num_bytes(text: str) -> int:
-    return len(text.encode())
+    size = text_size(encoded, examples, loaded.tokenizers.target.vocab.unk)
+    if size is None and encoded.sources is None:
+        log.warning("no perplexity of words and bytes: the text holds what the tokenizer does not know")
+    return results | forced.per_text(size)
 
 
 def _translate(choice: Choice, parts: Iterable[Part]) -> dict[int, str]:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from seq2seq.metrics.base import Score, mean_score
+from seq2seq.metrics.base import Score, mean_score, means
 
 OF_THE_MODEL = (  # measured without translating
     ("loss", "loss", "9.3f", "nats per token"),
@@ -24,16 +23,10 @@ def whole(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """The means of the parts, which count alike, of all that each of them has."""
     if len(parts) == 1:
         return dict(parts[0])
-    names = [name for name in parts[0] if all(name in part for part in parts)]
-    found = {name: [part[name] for part in parts] for name in names}
-    results: dict[str, Any] = {
-        name: mean_score(values) if isinstance(values[0], Score) else sum(values) / len(values)
-        for name, values in found.items()
-    }
-    for name in names:
-        if name.endswith("perplexity"):  # that of their mean loss
-            results[name] = math.exp(sum(map(math.log, found[name])) / len(parts))
-    return results | {"sentences": sum(found["sentences"])}
+    numbers = [{name: value for name, value in part.items() if not isinstance(value, Score)} for part in parts]
+    shared = [name for name, value in parts[0].items() if isinstance(value, Score) and all(name in p for p in parts)]
+    scores = {name: mean_score([part[name] for part in parts]) for name in shared}
+    return means(numbers) | {"sentences": sum(part["sentences"] for part in parts)} | scores
 
 
 def plain(results: Mapping[str, Any]) -> dict[str, Any]:

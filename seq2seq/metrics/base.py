@@ -117,3 +117,15 @@ def mean_score(scores: Sequence[Score]) -> Score:
     centre = sum(low + high for low, high in intervals) / 2 / number
     half = math.hypot(*(high - low for low, high in intervals)) / 2 / number
     return Score(score, signature, centre - half, centre + half, label)
+
+
+def means(parts: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Of what all parts have, which count alike; of perplexities that of the mean loss."""
+    found: dict[str, float] = {}
+    for name in parts[0]:
+        if all(name in part for part in parts):
+            values = [part[name] for part in parts]
+            of_logarithms = name.endswith("perplexity")
+            mean = sum(map(math.log, values) if of_logarithms else values) / len(values)
+            found[name] = math.exp(mean) if of_logarithms else mean
+    return found

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from itertools import islice
@@ -12,8 +13,9 @@ import torch
 from seq2seq.data.corpus import Context, Example, last_sentence
 from seq2seq.data.encoded import EncodedCorpus
 from seq2seq.data.loader import ordered_batches
-from seq2seq.metrics.base import Metric, Texts
+from seq2seq.metrics.base import Metric, Texts, means
 from seq2seq.metrics.scores import corpus_scores
+from seq2seq.metrics.words import count_words
 from seq2seq.models.base import Model
 from seq2seq.search.alignment import AttentionMap, attention_maps
 from seq2seq.search.backend import evaluating
@@ -21,6 +23,29 @@ from seq2seq.search.translator import Interrupted, Translation, Translator
 from seq2seq.training.loss import measured
 from seq2seq.training.parallel import ALONE, Parallel
 from seq2seq.training.strategies import ONE_PROCESS, Strategy
+
+MOST_NATS = 700  # of a word, by a bad model; the exponential of more is no number
+
+
+@dataclass(frozen=True)
+class TextSize:
+    """Of targets. The end of each counts as a word and as a byte, as it is a token."""
+
+    num_words: int
+    num_bytes: int
+
+
+def text_size(corpus: EncodedCorpus, examples: Iterable[Example], unk: int) -> TextSize | None:
+    """Of the targets of those examples that are in the corpus; None where they hold what the tokenizer does not know,
+    of which there is no probability.
+    """
+    if any((flat == unk).any() for flat, _ in corpus.targets.parts):
+        return None
+    targets = {example.number: example.target for example in examples}
+    texts = [targets[number] for number in map(int, corpus.numbers)]
+    num_words = len(texts) + sum(map(count_words, texts))
+    num_bytes = len(texts) + sum(len(text.encode()) for text in texts)
+    return TextSize(num_words, num_bytes)
 
 
 @dataclass(frozen=True)
@@ -34,6 +59,14 @@ class TeacherForced:
     loss: float
     token_accuracy: float
     num_tokens: int
+
+    def per_text(self, size: TextSize | None) -> dict[str, float]:
+        """Perplexities that do not depend on the tokenizer, as far as they can be told."""
+        if size is None:
+            return {}
+        per_word, per_byte = (self.loss * self.num_tokens / number for number in (size.num_words, size.num_bytes))
+        found = {"word_perplexity": math.exp(per_word)} if per_word < MOST_NATS else {}
+        return found | {"byte_perplexity": math.exp(per_byte), "bits_per_byte": per_byte / math.log(2)}
 
 
 def teacher_forced(
@@ -72,18 +105,20 @@ def teacher_forced(
 @dataclass(frozen=True)
 class ValidationPart:
     """examples: what is translated; of text alone, prompts as sources.  context: what is written with translations, and
-    not scored.
+    not scored.  size: of the targets, where perplexities per word and byte shall be told.
     """
 
     corpus: EncodedCorpus
     examples: Sequence[Example]
     target_language: str
     context: Context | None = None
+    size: TextSize | None = None
 
 
 @dataclass(frozen=True)
 class Validator:
-    """Loss, accuracy and the metrics on the validation split, whenever the trainer asks; of text alone no metrics.
+    """Loss, accuracy and the metrics on the validation split, whenever the trainer asks; of text alone perplexities per
+    word and byte in the place of metrics.
 
     parts: what is measured each by itself, by name.  Of several the metrics are the means of theirs, which are told as
     `bleu/NAME`, too.
@@ -117,9 +152,9 @@ class Validator:
             written = (translation.text for translation in best[start : start + len(part.examples)])
             hypotheses = [last_sentence(part.context, text) for text in written]
             own = {"loss": of_model.loss, "token_accuracy": of_model.token_accuracy}
-            found.append(own | self._scores(part, hypotheses))
+            found.append(own | of_model.per_text(part.size) | self._scores(part, hypotheses))
             start += len(part.examples)
-        metrics = {name: sum(of_part[name] for of_part in found) / len(found) for name in found[0]}
+        metrics = means(found)
         metrics["perplexity"] = float(torch.tensor(metrics["loss"], dtype=torch.float64).exp())
         if len(found) > 1:
             for part_name, of_part in zip(self.parts, found, strict=True):

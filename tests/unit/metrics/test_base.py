@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from seq2seq.metrics.base import bootstrap_interval, mean_of_lines
+from seq2seq.metrics.base import bootstrap_interval, mean_of_lines, means
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -42,3 +42,9 @@ def test_the_signature_tells_of_the_interval() -> None:
     assert (score.score, score.signature) == (75, "nrefs:1|bs:1000|seed:12345|case:mixed")
     plain = mean_of_lines(values, "case:mixed", confidence=False)
     assert (plain.score, plain.signature, plain.low, plain.high) == (75, "nrefs:1|case:mixed", None, None)
+
+
+def test_means_of_what_all_parts_have() -> None:
+    parts = [{"loss": 1.0, "word_perplexity": 4.0, "only": 1.0}, {"loss": 2.0, "word_perplexity": 9.0}]
+    assert means(parts) == pytest.approx({"loss": 1.5, "word_perplexity": 6.0})
+    assert means(parts[:1]) == pytest.approx(parts[0])

@@ -12,7 +12,7 @@ from seq2seq.metrics.sacrebleu import BLEU
 from seq2seq.search.beam import Beam
 from seq2seq.search.translator import Interrupted, Translator
 from seq2seq.text.plain import WordTokenizer
-from seq2seq.training.evaluator import TeacherForced, ValidationPart, Validator, teacher_forced
+from seq2seq.training.evaluator import TeacherForced, TextSize, ValidationPart, Validator, teacher_forced, text_size
 
 # Nine words, as in the vocabulary of the tiny models.
 PAIRS = [("a b c", "d e"), ("b", "f g h i"), ("c c a b a", "e"), ("f", "a b"), ("h i", "g g g")]
@@ -115,3 +115,24 @@ def test_an_empty_side_does_not_count(validator: Validator) -> None:
     assert found == teacher_forced(validator.model, validator.parts[""].corpus, **arguments)
     assert isinstance(found, TeacherForced)
     assert found.num_tokens == sum(len(target.split()) + 1 for _, target in PAIRS)
+
+
+def test_perplexities_of_words_and_bytes() -> None:
+    size = TextSize(num_words=20, num_bytes=80)
+    found = TeacherForced(loss=2.0, token_accuracy=50.0, num_tokens=40).per_text(size)
+    assert found == pytest.approx(
+        {"word_perplexity": math.exp(4), "byte_perplexity": math.e, "bits_per_byte": 1 / math.log(2)}
+    )
+    assert list(TeacherForced(1e4, 0.0, 40).per_text(TextSize(1, 10**5))) == ["byte_perplexity", "bits_per_byte"]
+    assert TeacherForced(2.0, 50.0, 40).per_text(None) == {}
+
+
+def test_the_size_of_what_is_in_the_corpus(validator: Validator) -> None:
+    tokenizer = validator.translator.target_tokenizer
+    lines = [("a", "a b"), ("a", ""), ("", "c"), ("b", "d  e f")]
+    examples = [Example(source, target, 2 * number) for number, (source, target) in enumerate(lines)]
+    corpus = encode_source(ListSource(examples), tokenizer, tokenizer, max_length=None)
+    assert text_size(corpus, examples, tokenizer.vocab.unk) == TextSize(2 + 1 + 3 + 1, 3 + 1 + 6 + 1)
+    unknown = [Example("a", "a xyz", 0)]
+    corpus = encode_source(ListSource(unknown), tokenizer, tokenizer, max_length=None)
+    assert text_size(corpus, unknown, tokenizer.vocab.unk) is None
