@@ -51,9 +51,9 @@ keys
   source=F target=F    files instead of a split; a language model has no source
   tag=TAG              with files: a tag of the run's data, before each source
   checkpoint=WHICH     best (the default), last, average, step_00001000, a path
-  metrics=NAME         what is measured, if not what the run measures: translation,
-                       summarization, dialogue, generation, none
-  metrics.*            one of them: metrics.bleu.tokenize=zh, metrics.ter=null,
+  metrics=NAME         other scores than the run's own: translation, dialogue,
+                       summarization, generation or none
+  metrics.*            a change of one: metrics.bleu.tokenize=zh, metrics.ter=null,
                        metrics.rouge={}
   search.*, data.*     anything that should differ from what the run stored;
                        data=NAME, search=NAME: another one
