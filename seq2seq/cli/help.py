@@ -53,8 +53,8 @@ keys
   checkpoint=WHICH     best (the default), last, average, step_00001000, a path
   metrics=NAME         other scores than the run's own: translation, dialogue,
                        summarization, generation or none
-  metrics.*            a change of one: metrics.bleu.tokenize=zh, metrics.ter=null,
-                       metrics.rouge={}
+  metrics.*            a change: metrics.bleu.tokenize=zh, metrics.rouge={},
+                       metrics.ter=null
   search.*, data.*     anything that should differ from what the run stored;
                        data=NAME, search=NAME: another one
   backend=NAME         auto (the default), torch or ctranslate2; see
