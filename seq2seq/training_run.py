@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from seq2seq.config import RunConfig, completed, stored_form
+from seq2seq.config import RunConfig, completed, read_run, stored_form
 from seq2seq.data.corpus import Source, Split, open_splits
 from seq2seq.errors import CheckpointError, ConfigError, DataError, Problem, UserError, listed
 from seq2seq.pipeline import check, make_trainer, store_of, total_steps_of
@@ -209,10 +209,14 @@ def _check_same_data(trainer: Trainer) -> None:
 
 
 def _initial_checkpoint(config: RunConfig) -> Checkpoint:
-    """The best of the run that this one begins with. Raises CheckpointError where there is none."""
+    """The best, by its own metric, of the run that this one begins with. Raises CheckpointError where there is none."""
     other = RunDir(Path(str(config.init_from)).expanduser())
     other.read_config()
-    store = store_of(other.checkpoints, config.trainer, config.has_source)
+    try:
+        trained = read_run(other, {"plugins": config.plugins})
+    except UserError:  # of another version, or with plugins; the weights may fit all the same
+        trained = config
+    store = store_of(other.checkpoints, trained)
     return store.choose("best", average=1, average_of="best")[0]
 
 

@@ -59,7 +59,9 @@ def compose_jobs(config_name: str) -> list[Job]:
     known = groups(folders)
     known |= {f"{group}@{place}": known[group] for place, group in placed(folders).items()}
     if config_name != "train":
-        known = {group: known[group] for group in ("search", "data", "model", "tokenizer") if config_name != "export"}
+        outside = ("search", "data", "model", "tokenizer")
+        changed = {"evaluate": (*outside, "metrics"), "translate": outside}
+        known = {group: known[group] for group in changed.get(config_name, ())}
     given = _all_forgiving(overrides, known)
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises instead of printing, so that the fault is told in our words
     jobs: list[Job] = []

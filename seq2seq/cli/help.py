@@ -31,6 +31,7 @@ keys that are often set
                            (.gz too)
   trainer.max_steps=N      trainer.max_tokens=N    trainer.validate_every=N
   optimizer.lr=X           trainer.precision=bf16  trainer.device=cpu
+  metrics.rouge={}         also measures it        trainer.metric=rougeL
   trainer.devices=N        N processes on this machine, a GPU each
 
   seq2seq-train --cfg job                  every key with its value
@@ -53,7 +54,10 @@ keys
   source=F target=F    files instead of a split; a language model has no source
   tag=TAG              with files: a tag of the run's data, before each source
   checkpoint=WHICH     best (the default), last, average, step_00001000, a path
-  tokenize=NAME        BLEU's tokenizer; follows the target language by default
+  metrics=NAME         other scores than the run's own: translation, dialogue,
+                       summarization, generation or none
+  metrics.*            a change: metrics.bleu.tokenize=zh, metrics.rouge={},
+                       metrics.ter=null
   search.*, data.*     anything that should differ from what the run stored;
                        data=NAME, search=NAME: another one
   backend=NAME         auto (the default), torch or ctranslate2; see

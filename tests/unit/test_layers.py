@@ -33,7 +33,10 @@ LAYERS = (
 ORDER = {name: place for place, names in enumerate(LAYERS) for name in names}
 FILES = sorted(path for path in ROOT.rglob("*.py") if path != ROOT / "__init__.py")
 CONFIG_LIBRARIES = {"hydra", "omegaconf"}
-HEAVY = {"datasets", "sentencepiece", "sacrebleu", "tensorboard", "pandas", "pyarrow", "transformers", "ctranslate2"}
+HEAVY = {
+    *("datasets", "sentencepiece", "sacrebleu", "tensorboard", "pandas", "pyarrow", "transformers", "ctranslate2"),
+    *("rouge_score", "bert_score", "comet"),
+}
 FORBIDDEN_NAMES = {"utils", "helpers", "common", "misc"}
 
 
