@@ -20,7 +20,7 @@ from seq2seq.errors import ConfigError, Problem, listed
 from seq2seq.models.architecture import make_config, read_architecture
 from seq2seq.models.base import DecoderState, Model, models
 from seq2seq.models.decoder_only import joined
-from seq2seq.models.reading import Reading
+from seq2seq.models.framing import Framing
 from seq2seq.models.tables import Numbers, copy_weights, num_places, token_embeddings
 from seq2seq.registry import PositiveInt, Probability
 from seq2seq.text.pretrained import library, read_from
@@ -82,7 +82,7 @@ class Pretrained(Model):
         self.numbers = Numbers(target_vocab)
         self.body = auto.from_config(config)
         self._make_ours()
-        self._read = Reading(self.numbers, architecture, ends=self.has_encoder)
+        self._framing = Framing(self.numbers, architecture, ends=self.has_encoder)
         self._first: list[int] = architecture["first"]
         self.max_places = num_places(self.body)
         self._takes_positions = "position_ids" in inspect.signature(self.body.forward).parameters
@@ -120,7 +120,7 @@ class Pretrained(Model):
 
     def most_places(self, source_tokens: int, target_tokens: int) -> int:
         """Without eos -> how many tokens the encoder or the decoder reads at once."""
-        around = self._read.num_before + len(self._read.after) + 1
+        around = self._framing.num_before + len(self._framing.after) + 1
         if self.has_encoder:
             return max(source_tokens + around, target_tokens + len(self._first))
         return source_tokens + around + target_tokens
@@ -147,13 +147,13 @@ class Pretrained(Model):
     def features(self, batch: Batch) -> Tensor:
         features: Tensor
         if self.has_encoder:
-            source, mask = self._read(batch.source, batch.source_mask)
+            source, mask = self._framing(batch.source, batch.source_mask)
             target = self._behind_first(batch.target)
             features = self.body(
                 input_ids=source, attention_mask=mask.long(), decoder_input_ids=target, use_cache=False
             ).logits
             return features[:, len(self._first) - 1 :]
-        prompt, prompt_mask = self._read(batch.source, batch.source_mask)
+        prompt, prompt_mask = self._framing(batch.source, batch.source_mask)
         told = self.numbers.to_theirs[batch.target[:, 1:]]
         tokens, mask = joined(prompt, prompt_mask, told, batch.target_mask[:, 1:])
         features = self.body(input_ids=tokens, attention_mask=mask.long(), use_cache=False).logits
@@ -171,7 +171,7 @@ class Pretrained(Model):
         if self.max_places is not None and (needed := self.most_places(source.size(1), max_length)) > self.max_places:
             told = f"sources and outputs of these lengths take {needed} places, but the model has {self.max_places}"
             raise ConfigError(Problem("search.max_length", told))
-        tokens, mask = self._read(source, mask)
+        tokens, mask = self._framing(source, mask)
         cache = library().DynamicCache
         if not self.has_encoder:
             return self._after_prompts(tokens, mask, cache(config=self.body.config))
@@ -234,7 +234,7 @@ class Pretrained(Model):
         """The mean over layers and heads of the attention to the source, without what stands around it."""
         if not self.has_encoder or not batch.source.size(1):
             return None
-        source, mask = self._read(batch.source, batch.source_mask)
+        source, mask = self._framing(batch.source, batch.source_mask)
         usual = self.body.config._attn_implementation
         self.body.set_attn_implementation("eager")  # the one that tells its weights
         try:
@@ -248,7 +248,7 @@ class Pretrained(Model):
         finally:
             self.body.set_attn_implementation(usual)
         weights = torch.stack([layer.float().mean(dim=1) for layer in found]).mean(dim=0)  # (B,P+T,S)
-        start = self._read.num_before
+        start = self._framing.num_before
         weights = weights[:, len(self._first) - 1 :, start : start + batch.source.size(1)] * batch.source_mask[:, None]
         return weights / weights.sum(dim=2, keepdim=True).clamp(min=torch.finfo(weights.dtype).tiny)
 

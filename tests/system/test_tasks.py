@@ -147,7 +147,7 @@ def test_generation(command: Command) -> None:
     assert "shortened to data.max_target_tokens=25" in told.err
     assert report()["target"]["longest"] == 25
     told = ok(command("seq2seq-evaluate", "run=run"))
-    assert "no bits per byte: texts are shortened" in told.err
+    assert "no perplexity of words and bytes: texts are shortened" in told.err
     Path("in.txt").write_text("the cat\n\n", encoding="utf-8")
     told = ok(command("seq2seq-translate", "run=run", "input=in.txt", "search.max_length=8"))
     assert told.out.count("\n") == 2

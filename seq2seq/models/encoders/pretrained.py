@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from seq2seq.models.architecture import make_config, read_architecture
 from seq2seq.models.base import Encoder, Memory, encoders
-from seq2seq.models.reading import Reading
+from seq2seq.models.framing import Framing
 from seq2seq.models.tables import Numbers, copy_weights, num_places, token_embeddings
 from seq2seq.registry import Probability
 from seq2seq.text.pretrained import library, read_from
@@ -57,7 +57,7 @@ class PretrainedEncoder(Encoder):
         for embedding in token_embeddings(self.body):
             self.numbers.renumber(embedding, tables)
         self.embedding = self.body.get_input_embeddings()
-        self.reading = Reading(self.numbers, architecture, ends=True)
+        self.framing = Framing(self.numbers, architecture, ends=True)
         self.max_places = num_places(self.body)
         self.output_dim = int(config.hidden_size)
         if freeze:
@@ -82,13 +82,13 @@ class PretrainedEncoder(Encoder):
 
     def most_places(self, source_tokens: int, target_tokens: int) -> int:
         """Without eos -> how many tokens it reads."""
-        return source_tokens + self.reading.num_before + len(self.reading.after) + 1
+        return source_tokens + self.framing.num_before + len(self.framing.after) + 1
 
     def forward(self, tokens: Tensor, mask: Tensor) -> Memory:
         """The states of the source's own tokens, with its eos; final is their mean."""
-        read, read_mask = self.reading(tokens, mask)
+        read, read_mask = self.framing(tokens, mask)
         states = self.body(input_ids=read, attention_mask=read_mask.long()).last_hidden_state
-        start = self.reading.num_before
+        start = self.framing.num_before
         states = states[:, start : start + tokens.size(1)] * mask[:, :, None]
         return Memory(states, mask, states.sum(dim=1) / mask.sum(dim=1, keepdim=True).clamp(min=1))
 

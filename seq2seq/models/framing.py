@@ -16,7 +16,7 @@ from seq2seq.models.tables import Numbers
 from seq2seq.text.vocab import Vocab
 
 
-class Reading:
+class Framing:
     """architecture: as read_architecture gives it, with the ids that stand before and after a source.
 
     ends: whether a source ends with eos, where the model puts one behind it. Otherwise what comes after is the target.
