@@ -56,6 +56,7 @@ def export(tree: dict[str, Any], command: list[str]) -> None:
     from seq2seq.export import ctranslate2
     from seq2seq.export.choice import use_threads
     from seq2seq.pipeline import load_run
+    from seq2seq.search.beam import Beam
     from seq2seq.training.console import setup_logging
 
     options = bind(ExportOptions, tree)
@@ -66,7 +67,7 @@ def export(tree: dict[str, Any], command: list[str]) -> None:
         raise ConfigError(Problem("output", f"{output} is there already; name another folder"))
     if not ctranslate2.is_installed():
         raise ConfigError(Problem("to", ctranslate2.NOT_INSTALLED))
-    changes = {"search": {"name": "beam", "beam_size": 5, "nbest": 1}}
+    changes = {"search": {"name": "beam", "beam_size": 5, "nbest": 1} | ctranslate2.without_rules(Beam)}
     changes |= {"plugins": tree["plugins"]} if tree.get("plugins") else {}
     loaded = load_run(Path(options.run).expanduser(), options.checkpoint, changes, device="cpu", precision="fp32")
     if problems := ctranslate2.unsupported_model(loaded.config):

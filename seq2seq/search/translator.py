@@ -118,6 +118,7 @@ class Translator:
         self.precision_context = precision_context
         self.backend = backend
         self.tag = tag
+        search.learn(target_tokenizer)
 
     def translate(
         self,

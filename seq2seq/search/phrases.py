@@ -1,0 +1,92 @@
+"""Words and phrases as the ids that spell them."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+
+from seq2seq.data.scripts import has_spaces
+from seq2seq.errors import ConfigError, Problem
+from seq2seq.text.tokenizer import Tokenizer
+from seq2seq.text.vocab import Vocab
+
+Spelling = tuple[int, ...]
+
+MAX_SPELLINGS = 1000  # of a phrase; beyond are those of the most tokens
+AFTER = ("\u2585", "\x01", "#", "0")  # a phrase behind one of these has no space before it
+NUM_SPECIAL = len(Vocab.special)
+
+
+def listed_phrases(given: str | Sequence[str] | None) -> list[str]:
+    """What an option gives, each phrase once."""
+    return list(dict.fromkeys([given] if isinstance(given, str) else given or []))
+
+
+def usual_spellings(tokenizer: Tokenizer, option: str, phrases: Sequence[str]) -> list[list[Spelling]]:
+    """Of each phrase what the tokenizer makes of it, and where a phrase can follow without a space, that too.
+
+    option: where the phrases are from, for messages. Raises ConfigError where a phrase cannot be spelled.
+    """
+    problems: list[Problem] = []
+    found: list[list[Spelling]] = []
+    for phrase in phrases:
+        ids = tuple(tokenizer.encode(phrase))
+        if not phrase.strip() or not ids:
+            problems.append(Problem(option, f"{phrase!r} holds no text"))
+        elif Vocab.unk in ids:
+            problems.append(Problem(option, f"{phrase!r} holds what the tokenizer does not know, so it is never said"))
+        else:
+            inside = [] if has_spaces(phrase) else _without_space(tokenizer, phrase)
+            found.append(list(dict.fromkeys([ids, *inside])))
+    if problems:
+        raise ConfigError(*problems)
+    return found
+
+
+def all_spellings(tokenizer: Tokenizer, option: str, phrases: Sequence[str]) -> list[Spelling]:
+    """Every way in which the tokens of the vocabulary spell the phrases, behind a space or not; the shortest first.
+
+    Raises ConfigError where a phrase cannot be spelled.
+    """
+    usual = usual_spellings(tokenizer, option, phrases)
+    places = {name: token for token, name in enumerate(tokenizer.vocab.tokens) if token >= NUM_SPECIAL}
+    longest = max(map(len, places), default=0)
+    found: dict[Spelling, None] = {}
+    for phrase, spellings in zip(phrases, usual, strict=True):
+        for ids in [*spellings, *_without_space(tokenizer, phrase)]:
+            found[ids] = None
+            told = tokenizer.decode(ids)
+            spelled = "".join(tokenizer.vocab.tokens[token] for token in ids)
+            others = _divisions(spelled, places, longest)
+            found |= dict.fromkeys(other for other in others if tokenizer.decode(other) == told)
+    return list(found)
+
+
+def _without_space(tokenizer: Tokenizer, phrase: str) -> list[Spelling]:
+    """What spells the phrase directly after other text."""
+    found: dict[Spelling, None] = {}
+    for before in AFTER:
+        start, ids = tokenizer.encode(before), tokenizer.encode(before + phrase)
+        rest = tuple(ids[len(start) :])
+        if ids[: len(start)] == start and rest and Vocab.unk not in rest and tokenizer.decode(rest) == phrase:
+            found[rest] = None
+    return list(found)
+
+
+def _divisions(text: str, places: dict[str, int], longest: int) -> list[Spelling]:
+    """The first MAX_SPELLINGS ways to divide a text into tokens, those of few tokens first."""
+    possible = [False] * len(text) + [True]  # whether tokens can spell what is left from here on
+    for start in range(len(text) - 1, -1, -1):
+        ends = range(start + 1, min(start + longest, len(text)) + 1)
+        possible[start] = any(possible[end] and text[start:end] in places for end in ends)
+    found: list[Spelling] = []
+    waiting: deque[tuple[int, Spelling]] = deque([(0, ())])
+    while waiting and len(found) < MAX_SPELLINGS and len(waiting) < 10 * MAX_SPELLINGS:
+        start, ids = waiting.popleft()
+        if start == len(text):
+            found.append(ids)
+            continue
+        for end in range(min(start + longest, len(text)), start, -1):
+            if possible[end] and text[start:end] in places:
+                waiting.append((end, (*ids, places[text[start:end]])))
+    return found
