@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Sequence
 
 from seq2seq.data.scripts import has_spaces
@@ -12,7 +11,7 @@ from seq2seq.text.vocab import Vocab
 
 Spelling = tuple[int, ...]
 
-MAX_SPELLINGS = 1000  # of a phrase; beyond are those of the most tokens
+MAX_SPELLINGS = 1000  # of a phrase; those of the most tokens are left out
 AFTER = ("\u2585", "\x01", "#", "0")  # a phrase behind one of these has no space before it
 NUM_SPECIAL = len(Vocab.special)
 
@@ -74,19 +73,14 @@ def _without_space(tokenizer: Tokenizer, phrase: str) -> list[Spelling]:
 
 
 def _divisions(text: str, places: dict[str, int], longest: int) -> list[Spelling]:
-    """The first MAX_SPELLINGS ways to divide a text into tokens, those of few tokens first."""
-    possible = [False] * len(text) + [True]  # whether tokens can spell what is left from here on
+    """The ways to divide a text into tokens, the MAX_SPELLINGS of them with the fewest."""
+    from_here: list[list[Spelling]] = [[] for _ in text] + [[()]]
     for start in range(len(text) - 1, -1, -1):
-        ends = range(start + 1, min(start + longest, len(text)) + 1)
-        possible[start] = any(possible[end] and text[start:end] in places for end in ends)
-    found: list[Spelling] = []
-    waiting: deque[tuple[int, Spelling]] = deque([(0, ())])
-    while waiting and len(found) < MAX_SPELLINGS and len(waiting) < 10 * MAX_SPELLINGS:
-        start, ids = waiting.popleft()
-        if start == len(text):
-            found.append(ids)
-            continue
-        for end in range(min(start + longest, len(text)), start, -1):
-            if possible[end] and text[start:end] in places:
-                waiting.append((end, (*ids, places[text[start:end]])))
-    return found
+        found = [
+            (places[text[start:end]], *rest)
+            for end in range(start + 1, min(start + longest, len(text)) + 1)
+            if text[start:end] in places
+            for rest in from_here[end]
+        ]
+        from_here[start] = sorted(found, key=len)[:MAX_SPELLINGS]
+    return from_here[0]

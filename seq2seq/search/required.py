@@ -22,8 +22,8 @@ class Required(Chooser):
     """Shares the beam out among banks of hypotheses that have said equally much of the phrases (Post and Vilar 2018,
     https://aclanthology.org/N18-1119).
 
-    A bank is numbered by how many tokens of the phrases are said. Unlike there, phrases may overlap, and what could no
-    longer hold all phrases at the limit does not go on, so that every output has them where the limit leaves room.
+    A bank is numbered by how many tokens of the phrases are said. Unlike there, phrases may overlap, and what leaves no
+    room for all of them, one after the other, does not go on: every output has them where the limit is long enough.
 
     phrases: of each its spellings, one of which has to be said. limits: the longest output of each source.
     """

@@ -1,0 +1,110 @@
+import itertools
+import re
+
+import pytest
+
+from seq2seq.errors import ConfigError
+from seq2seq.search.beam import Beam
+from seq2seq.search.phrases import all_spellings, listed_phrases, usual_spellings
+from seq2seq.search.sampling import Sampling
+from seq2seq.text.plain import ByteTokenizer, CharacterTokenizer, WordTokenizer
+from seq2seq.text.sentencepiece import SentencePieceTokenizer
+
+LINES = ["the cat sat on the mat", "a category of cats", "concatenate the cats", "#0 (cat) a 0", "Katze und Kater"] * 5
+
+
+def trained(tokenizer, lines=LINES):
+    tokenizer.train(lines)
+    return tokenizer
+
+
+@pytest.fixture(scope="module", params=["unigram", "bpe"])
+def pieces(request):
+    return trained(SentencePieceTokenizer(model_type=request.param, vocab_size=320))
+
+
+@pytest.mark.parametrize("phrase", ["cat", "the cat", "Katze", "concat"])
+def test_all_ways_to_spell_it_by_pieces(pieces, phrase):
+    """Also those that the tokenizer itself would never choose, with a space before and without."""
+    found = set(all_spellings(pieces, "search.banned", [phrase]))
+    assert tuple(pieces.encode(phrase)) in found
+    names = pieces.vocab.tokens
+    spelled = phrase.replace(" ", "\u2581")
+    expected = set()
+    for text in (spelled, "\u2581" + spelled):
+        for cuts in itertools.product([False, True], repeat=len(text) - 1):
+            parts, start = [], 0
+            for place, cut in enumerate([*cuts, True], 1):
+                if cut:
+                    parts.append(text[start:place])
+                    start = place
+            if all(part in names for part in parts):
+                expected.add(tuple(names.index(part) for part in parts))
+    assert found == expected
+    assert len(expected) > 2
+
+
+def test_a_phrase_inside_a_word_is_not_enough_for_what_is_required(pieces):
+    [spellings] = usual_spellings(pieces, "search.required", ["cat"])
+    assert spellings == [tuple(pieces.encode("cat"))]
+    assert pieces.vocab.tokens[spellings[0][0]].startswith("\u2581")
+
+
+def test_chinese_words_follow_each_other_without_spaces():
+    pieces = trained(
+        SentencePieceTokenizer(vocab_size=310), ["\u732b\u5728\u57ab\u5b50\u4e0a", "\u6211\u7684\u732b"] * 9
+    )
+    [spellings] = usual_spellings(pieces, "search.required", ["\u732b"])
+    told = {"".join(pieces.vocab.tokens[token] for token in spelling) for spelling in spellings}
+    assert told == {"\u732b", "\u2581\u732b"}
+
+
+@pytest.mark.parametrize("tokenizer", [CharacterTokenizer(), ByteTokenizer()], ids=["characters", "bytes"])
+def test_characters_and_bytes_have_one_spelling(tokenizer):
+    trained(tokenizer)
+    for phrase in ("cat", "the cat"):
+        assert all_spellings(tokenizer, "search.banned", [phrase]) == [tuple(tokenizer.encode(phrase))]
+        assert usual_spellings(tokenizer, "search.required", [phrase]) == [[tuple(tokenizer.encode(phrase))]]
+
+
+def test_words_have_one_spelling():
+    tokenizer = trained(WordTokenizer(), [*LINES, "c at", "thecat"])
+    assert all_spellings(tokenizer, "search.banned", ["cat", "the cat"]) == [
+        tuple(tokenizer.encode("cat")) if "cat" in tokenizer.vocab.tokens else (),
+        tuple(tokenizer.encode("the cat")),
+    ]
+
+
+def test_a_long_phrase_has_not_too_many_spellings(pieces):
+    phrase = " ".join(["the cat sat on the mat"] * 4)
+    found = all_spellings(pieces, "search.banned", [phrase])
+    assert tuple(pieces.encode(phrase)) in found
+    assert len(found) < 3000
+
+
+def test_what_cannot_be_spelled_is_refused():
+    tokenizer = trained(WordTokenizer())
+    told = (
+        "search.banned: ' ' holds no text\n"
+        "search.banned: 'the dog' holds what the tokenizer does not know, so it is never said"
+    )
+    for search in (Beam(banned=["cat", " ", "the dog"]), Sampling(banned=["cat", " ", "the dog"])):
+        with pytest.raises(ConfigError) as caught:
+            search.learn(tokenizer)
+        assert str(caught.value) == told.replace("'cat'", "")
+    with pytest.raises(ConfigError, match=re.escape("search.required: 'dog' holds what the tokenizer does not know")):
+        Beam(required="dog").learn(tokenizer)
+
+
+def test_phrases_are_given_as_text_or_as_a_list():
+    assert listed_phrases(None) == []
+    assert listed_phrases("a cat") == ["a cat"]
+    assert listed_phrases(["a", "b", "a"]) == ["a", "b"]
+
+
+@pytest.mark.parametrize("options", [{"banned": "cat"}, {"required": "cat"}])
+def test_text_means_nothing_before_the_tokenizer_is_known(make_model, options):
+    import torch
+
+    with pytest.raises(ValueError, match=r"phrases are text: learn\(tokenizer\) has to be called before the search"):
+        Beam(**options)(make_model(), torch.tensor([[4, 3]]), torch.tensor([[True, True]]))
