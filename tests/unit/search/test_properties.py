@@ -17,8 +17,9 @@ from seq2seq.text.vocab import Vocab
 FIRST, VOCAB, LIMIT = 4, 12, 11
 EOS = Vocab.eos
 some_examples = settings(
-    max_examples=40, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=25, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
+few_examples = settings(some_examples, max_examples=8)
 token = st.integers(FIRST, VOCAB - 1)
 phrase = st.lists(token, min_size=1, max_size=3).map(tuple)
 sources = st.lists(st.lists(token, max_size=4), min_size=1, max_size=4)
@@ -98,7 +99,7 @@ def test_what_is_required_always_occurs(make_model, seed, rows, size, wanted, ro
         assert all(any(holds(tokens, spelling) for spelling in spellings) for spellings in wanted)
 
 
-@some_examples
+@few_examples
 @given(
     seed=seeds,
     rows=st.lists(st.lists(token, max_size=4), min_size=2, max_size=5),
@@ -126,7 +127,7 @@ def test_samples_do_not_depend_on_the_batch(make_model, seed, rows, count, order
     assert shuffled == [together[place] for place in places]
 
 
-@some_examples
+@few_examples
 @given(seed=seeds, prompts=st.lists(st.lists(token, max_size=4), min_size=2, max_size=4), count=st.integers(1, 3))
 @pytest.mark.parametrize("kind", ["beam", "groups", "required", "sampling"])
 def test_prompts_do_not_depend_on_the_batch(make_model, kind, seed, prompts, count):
