@@ -12,7 +12,7 @@ from seq2seq.text.vocab import Vocab
 Spelling = tuple[int, ...]
 
 MAX_SPELLINGS = 1000  # of a phrase; those of the most tokens are left out
-AFTER = ("\u2585", "\x01", "#", "0")  # a phrase behind one of these has no space before it
+BEFORE = ("\u2585", "\x01", "#", "0")  # what pieces of a phrase are hardly ever joined with
 NUM_SPECIAL = len(Vocab.special)
 
 
@@ -22,7 +22,8 @@ def listed_phrases(given: str | Sequence[str] | None) -> list[str]:
 
 
 def usual_spellings(tokenizer: Tokenizer, option: str, phrases: Sequence[str]) -> list[list[Spelling]]:
-    """Of each phrase what the tokenizer makes of it, and where a phrase can follow without a space, that too.
+    """Of each phrase what the tokenizer makes of it, alone and behind other words; in scripts without spaces also of
+    what follows directly.
 
     option: where the phrases are from, for messages. Raises ConfigError where a phrase cannot be spelled.
     """
@@ -35,8 +36,9 @@ def usual_spellings(tokenizer: Tokenizer, option: str, phrases: Sequence[str]) -
         elif Vocab.unk in ids:
             problems.append(Problem(option, f"{phrase!r} holds what the tokenizer does not know, so it is never said"))
         else:
-            inside = [] if has_spaces(phrase) else _without_space(tokenizer, phrase)
-            found.append(list(dict.fromkeys([ids, *inside])))
+            inside = [] if has_spaces(phrase) else _behind("", tokenizer, phrase)
+            every = dict.fromkeys([ids, *_behind(" ", tokenizer, phrase), *inside])
+            found.append([one for one in every if not any(_holds(one, other) for other in every if other != one)])
     if problems:
         raise ConfigError(*problems)
     return found
@@ -52,7 +54,7 @@ def all_spellings(tokenizer: Tokenizer, option: str, phrases: Sequence[str]) -> 
     longest = max(map(len, places), default=0)
     found: dict[Spelling, None] = {}
     for phrase, spellings in zip(phrases, usual, strict=True):
-        for ids in [*spellings, *_without_space(tokenizer, phrase)]:
+        for ids in [*spellings, *_behind("", tokenizer, phrase)]:
             found[ids] = None
             told = tokenizer.decode(ids)
             spelled = "".join(tokenizer.vocab.tokens[token] for token in ids)
@@ -61,15 +63,20 @@ def all_spellings(tokenizer: Tokenizer, option: str, phrases: Sequence[str]) -> 
     return list(found)
 
 
-def _without_space(tokenizer: Tokenizer, phrase: str) -> list[Spelling]:
-    """What spells the phrase directly after other text."""
+def _behind(space: str, tokenizer: Tokenizer, phrase: str) -> list[Spelling]:
+    """What spells the phrase after other text and this between the two."""
     found: dict[Spelling, None] = {}
-    for before in AFTER:
-        start, ids = tokenizer.encode(before), tokenizer.encode(before + phrase)
+    for before in BEFORE:
+        start, ids = tokenizer.encode(before), tokenizer.encode(before + space + phrase)
         rest = tuple(ids[len(start) :])
-        if ids[: len(start)] == start and rest and Vocab.unk not in rest and tokenizer.decode(rest) == phrase:
+        if ids[: len(start)] == start and rest and Vocab.unk not in rest and tokenizer.decode(rest).strip() == phrase:
             found[rest] = None
     return list(found)
+
+
+def _holds(spelling: Spelling, other: Spelling) -> bool:
+    size = len(other)
+    return any(spelling[start : start + size] == other for start in range(len(spelling) - size + 1))
 
 
 def _divisions(text: str, places: dict[str, int], longest: int) -> list[Spelling]:
