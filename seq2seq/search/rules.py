@@ -51,7 +51,8 @@ class Rules:
 
     def learn(self, tokenizer: Tokenizer) -> None:
         """Raises ConfigError for phrases that this tokenizer cannot spell."""
-        self.ban(all_spellings(tokenizer, f"{searches.group}.banned", self.banned))
+        if self.banned:
+            self.ban(all_spellings(tokenizer, f"{searches.group}.banned", self.banned))
 
     def ban(self, spellings: Sequence[Spelling]) -> None:
         by_length: dict[int, list[Spelling]] = defaultdict(list)
