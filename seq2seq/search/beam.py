@@ -105,7 +105,7 @@ class Beam(Search):
             return []
         finished = Finished(len(longest))
         beams = Beams.start(len(longest), source.device)
-        rules, chooser = self.rules if self.rules.given else None, self._chooser(longest)
+        rules, chooser = self.rules if self.rules.given else None, self._chooser(len(longest))
         prompt_lengths = [len(prompt) for prompt in prompts]
         of_prompts = torch.zeros(len(longest), device=source.device)
         state = model.start(source, mask, max(longest) + 1)  # one step more than tokens, for eos
@@ -144,15 +144,15 @@ class Beam(Search):
                 state = state.reorder((first[:, None] + candidates.parents).flatten())  # (B*W',)
         return finished.best(self.nbest, self.length_penalty, prompt_lengths, of_prompts)
 
-    def _chooser(self, longest: Sequence[int]) -> Chooser | None:
-        """None for the best. longest: output of each source."""
+    def _chooser(self, num_sources: int) -> Chooser | None:
+        """None for the best."""
         rules = self.rules if self.rules.given else None
         if self._spellings is None:
             raise ValueError("required phrases are text: learn(tokenizer) has to be called before the search")
         if self._spellings:
-            return Required(self._spellings, longest, self.beam_size, rules)
+            return Required(self._spellings, self.beam_size, rules)
         if self.groups > 1:
-            return Groups(len(longest), self.beam_size, self.groups, self.diversity, rules)
+            return Groups(num_sources, self.beam_size, self.groups, self.diversity, rules)
         return None
 
     def _finish(self, beams: Beams, candidates: Candidates, finished: Finished) -> None:

@@ -22,17 +22,15 @@ class Required(Chooser):
     """Shares the beam out among banks of hypotheses that have said equally much of the phrases (Post and Vilar 2018,
     https://aclanthology.org/N18-1119).
 
-    A bank is numbered by how many tokens of the phrases are said. Unlike there, phrases may overlap, and what leaves no
-    room for all of them, one after the other, does not go on: every output has them where the limit is long enough.
+    A bank is numbered by how many tokens of the phrases are said; unlike there, phrases may overlap. The last bank that
+    has candidates gets a place, so that at each step something comes nearer to all phrases: every output has them where
+    the limit is long enough.
 
-    phrases: of each its spellings, one of which has to be said. limits: the longest output of each source.
+    phrases: of each its spellings, one of which has to be said.
     """
 
-    def __init__(
-        self, phrases: Sequence[Sequence[Spelling]], limits: Sequence[int], beam_size: int, rules: Rules | None
-    ) -> None:
+    def __init__(self, phrases: Sequence[Sequence[Spelling]], beam_size: int, rules: Rules | None) -> None:
         self.phrases = phrases
-        self.limits = limits
         self.beam_size = beam_size
         self.rules = rules
         self.lengths = [min(map(len, spellings)) for spellings in phrases]
@@ -54,7 +52,7 @@ class Required(Chooser):
         values = beams.next_log_probabilities(logits, only, self.rules)
         before, after = (on_device(part, values.device) for part in self._progress(beams.tokens, values.size(2)))
         values += beams.log_probabilities[:, :, None]
-        self._hold_back(values, before, after, beams, only, finished)
+        self._hold_eos(values, before, beams.sources, finished)
 
         width, vocabulary = values.shape[1:]
         count = min(2 * self.beam_size, width * vocabulary)
@@ -75,43 +73,30 @@ class Required(Chooser):
         """tokens (B,W,T) -> what is missing of the phrases now (B,W), and after each next token (B,W,V)."""
         longest = max(len(spelling) for spellings in self.phrases for spelling in spellings)
         useful = sorted({token for spellings in self.phrases for spelling in spellings for token in spelling})
-        before = torch.empty(tokens.shape[:2], dtype=torch.long)
-        after = torch.empty(*tokens.shape[:2], vocabulary, dtype=torch.long)
-        for row, lines in enumerate(tokens[:, :, 1:].tolist()):
-            for column, line in enumerate(lines):
-                said = [_is_in(spellings, line) for spellings in self.phrases]
-                end = line[max(len(line) - longest + 1, 0) :]
-                before[row, column] = self.missing(end, said)
-                after[row, column] = self.missing([Vocab.eos], said)
-                after[row, column, useful] = torch.tensor([self.missing([*end, token], said) for token in useful])
+        now, otherwise, next_one = [], [], []
+        for line in tokens[:, :, 1:].flatten(0, 1).tolist():
+            said = [_is_in(spellings, line) for spellings in self.phrases]
+            end = line[max(len(line) - longest + 1, 0) :]
+            now.append(self.missing(end, said))
+            otherwise.append(self.missing([Vocab.eos], said))
+            next_one.append([self.missing([*end, token], said) for token in useful])
+        before = torch.tensor(now).view(tokens.shape[:2])
+        after = torch.tensor(otherwise)[:, None].repeat(1, vocabulary)  # (B*W,V)
+        after[:, useful] = torch.tensor(next_one)
+        after = after.view(*tokens.shape[:2], vocabulary)
         after[:, :, Vocab.eos] = before
         return before, after
 
-    def _hold_back(
-        self,
-        values: Tensor,
-        before: Tensor,
-        after: Tensor,
-        beams: Beams,
-        only: Sequence[int | None],
-        finished: Finished,
-    ) -> None:
-        """Makes impossible in values (B,W,V), in place, what ends too early or comes too late to say all phrases."""
-        length = beams.tokens.size(2) - 1
-        held = values.clone()
-        held[:, :, Vocab.eos] = values[:, :, Vocab.eos].masked_fill(before > 0, IMPOSSIBLE)
-        nothing = held.flatten(1).amax(dim=1) == IMPOSSIBLE  # there is no room for the phrases, or a rule against them
-        without = torch.tensor([finished.counts[place] == 0 for place in beams.sources])
+    def _hold_eos(self, values: Tensor, before: Tensor, sources: Sequence[int], finished: Finished) -> None:
+        """Makes eos impossible in values (B,W,V) where something is missing, (B,W), unless nothing else may follow and
+        nothing has finished: there is no room for the phrases, or a rule against them.
+        """
+        ends = values[:, :, Vocab.eos].clone()
+        values[:, :, Vocab.eos] = ends.masked_fill(before > 0, IMPOSSIBLE)
+        nothing = values.flatten(1).amax(dim=1) == IMPOSSIBLE
+        without = torch.tensor([finished.counts[place] == 0 for place in sources])
         excused = nothing & on_device(without, values.device)
-        values.copy_(torch.where(excused[:, None, None], values, held))
-
-        free = torch.tensor([token is None for token in only])
-        room = torch.tensor([self.limits[place] - length - 1 for place in beams.sources])
-        late = after > on_device(room, values.device)[:, None, None]
-        late[:, :, Vocab.eos] = False
-        in_time = values.masked_fill(late, IMPOSSIBLE)
-        possible = in_time.flatten(1).amax(dim=1) > IMPOSSIBLE
-        values.copy_(torch.where((on_device(free, values.device) & possible)[:, None, None], in_time, values))
+        values[:, :, Vocab.eos] = torch.where(excused[:, None], ends, values[:, :, Vocab.eos])
 
     def _chosen(self, best: np.ndarray, tokens: np.ndarray, width: int) -> np.ndarray:
         """best, tokens (B,K,C), the candidates of each bank in order -> (B, beam_size + width) places in K x C.

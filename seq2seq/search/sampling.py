@@ -24,6 +24,7 @@ from seq2seq.text.tokenizer import Tokenizer
 from seq2seq.text.vocab import Vocab
 
 OVER = -1
+SEVERAL = 128  # tokens
 Share = Annotated[float, Gt(0), Le(1)]
 
 
@@ -166,14 +167,22 @@ class Sampling(Search):
         if self.top_k is not None and self.top_k < scores.size(-1):
             scores = scores.masked_fill(scores < scores.topk(self.top_k, dim=-1).values[..., -1:], IMPOSSIBLE)
         if self.top_p < 1:
-            ordered, places = scores.sort(dim=-1)
-            tail = ordered.softmax(dim=-1).cumsum(dim=-1) <= 1 - self.top_p
-            tail[..., -1] = False
-            scores = scores.masked_fill(tail.scatter(-1, places, tail), IMPOSSIBLE)
+            scores = self._nucleus(scores)
         if self.min_p > 0:
             probabilities = scores.softmax(dim=-1)
             scores = scores.masked_fill(probabilities < self.min_p * probabilities.amax(-1, keepdim=True), IMPOSSIBLE)
         return self._typical(scores) if self.typical_p < 1 else scores
+
+    def _nucleus(self, scores: Tensor) -> Tensor:
+        """Keeps the most probable tokens, before each of which there is less than top_p, and their equals."""
+        probabilities = scores.softmax(dim=-1)
+        best = probabilities.topk(min(SEVERAL, probabilities.size(-1)), dim=-1).values
+        if not (best.sum(dim=-1) >= self.top_p).all():  # mostly those hold enough, and not all have to be sorted
+            best = probabilities.sort(dim=-1, descending=True).values
+        reached = best.cumsum(dim=-1)
+        num_kept = (reached - best < self.top_p).sum(dim=-1, keepdim=True)
+        least = best.gather(-1, (num_kept - 1).clamp(min=0))
+        return scores.masked_fill(probabilities < least, IMPOSSIBLE)
 
     def _typical(self, scores: Tensor) -> Tensor:
         values = scores.log_softmax(dim=-1)
