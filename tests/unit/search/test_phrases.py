@@ -2,11 +2,13 @@ import itertools
 import re
 
 import pytest
+import torch
 
 from seq2seq.errors import ConfigError
 from seq2seq.search.beam import Beam
 from seq2seq.search.phrases import all_spellings, listed_phrases, usual_spellings
 from seq2seq.search.sampling import Sampling
+from seq2seq.search.translator import Translator
 from seq2seq.text.plain import ByteTokenizer, CharacterTokenizer, WordTokenizer
 from seq2seq.text.sentencepiece import SentencePieceTokenizer
 from seq2seq.text.tokenizer import Tokenizer
@@ -148,7 +150,32 @@ def test_phrases_are_given_as_text_or_as_a_list():
 
 @pytest.mark.parametrize("options", [{"banned": "cat"}, {"required": "cat"}])
 def test_text_means_nothing_before_the_tokenizer_is_known(make_model, options):
-    import torch
-
     with pytest.raises(ValueError, match=r"phrases are text: learn\(tokenizer\) has to be called before the search"):
         Beam(**options)(make_model(), torch.tensor([[4, 3]]), torch.tensor([[True, True]]))
+
+
+@pytest.mark.parametrize("option", ["banned", "required"])
+def test_what_the_translator_says(pieces, make_model, option):
+    """A model that likes to say parts of the word, in every spelling."""
+    names = pieces.vocab.tokens
+    parts = [number for number, name in enumerate(names) if name.strip("\u2581") and name.strip("\u2581") in "cats"]
+    assert len(parts) > 5
+
+    def change(row, prefix):
+        row[4:260] = -30.0  # bytes
+        row[parts] += 5.0
+        row[Vocab.eos] += 4.0
+
+    def texts(**options):
+        search = Beam(beam_size=6, nbest=6, max_length=12, **options)
+        model = make_model(vocab_size=len(names), change=change)
+        translator = Translator(model, pieces, pieces, search, max_tokens=99, max_length=20, device=torch.device("cpu"))
+        found = translator.translate(["the mat", "a", "the cats sat on the mat", "on", "und", "a mat"])
+        return [translation.text for of_line in found for translation in of_line]
+
+    told = texts(**{option: "cat"})
+    if option == "banned":
+        assert not any("cat" in text.split() for text in told)
+    else:
+        assert all("cat" in text for text in told)  # at least as the beginning of a word
+    assert {"cat" in text.split() for text in texts()} == {False, True}
