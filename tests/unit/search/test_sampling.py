@@ -145,6 +145,15 @@ def test_what_is_over_leaves_the_batch(make_model):
     assert model.rows == expected[:1] + [rows for rows in expected[1:] if rows]
 
 
+@pytest.mark.parametrize(("uniform", "token"), [(0.0, 1), (0.2, 1), (0.25, 5), (0.5, 6), (1 - 2**-53, 7)])
+def test_a_token_has_its_part_of_the_numbers(uniform, token):
+    """Neither the first nor the last number belongs to one that is impossible."""
+    logits = torch.full((1, 1, 9), -math.inf)
+    logits[0, 0, [1, 5, 6, 7]] = 0.0
+    tokens, numbers = torch.tensor([[[Vocab.bos]]]), torch.tensor([[uniform]], dtype=torch.float64)
+    assert Sampling()._draw(logits, tokens, [None], numbers).item() == token
+
+
 def test_samples_after_prompts(make_model):
     nothing = torch.zeros(3, 0, dtype=torch.long)
     prompts = [[4, 5], [], [6, 6, 6, 6]]
