@@ -152,3 +152,12 @@ def test_prompts_do_not_depend_on_the_batch(make_model, kind, seed, prompts, cou
         assert all(h.tokens[: len(prompt)] == prompt for h in found)
         if kind == "required":
             assert all(holds(h.tokens, (5, 6)) and holds(h.tokens, (7,)) for h in found)
+
+
+@pytest.mark.parametrize("search", [Greedy, Beam, Sampling])
+def test_where_the_rules_leave_nothing_the_output_ends(make_model, search):
+    """Four tokens that may be said once each, and a minimum that they cannot reach."""
+    found = search(no_repeat_ngram=1, min_length=9, max_length=9)(make_model(), *pad([[4, EOS], [5, 6, EOS]]))
+    for best_first in found:
+        assert sorted(best_first[0].tokens) == [Vocab.unk, 4, 5, 6]
+        assert best_first[0].score > -torch.inf
