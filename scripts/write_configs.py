@@ -68,6 +68,12 @@ def component_text(component: type, name: str | None) -> str:
         for part, family in parts.items():
             lines.append(f"  - {place_of(part, family)}: {usual.get(part, '???')} # {comments[part]}")
         lines.append("  - _self_")
+    if beside := getattr(component, "usual_beside", {}):
+        lines += [
+            "defaults:",
+            "  - _self_",
+            *(f"  - override /{group}@_global_.{group}: {choice}" for group, choice in beside.items()),
+        ]
     if name is not None:
         lines.append(f"name: {name}")
     for option, details in options.items():

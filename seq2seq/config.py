@@ -78,10 +78,23 @@ def bind_run(tree: Mapping[str, Any]) -> RunConfig:
         changed |= {key: data[key] for key in RunConfig.elsewhere if data.get(key) is not None}
         changed["data"] = {key: value for key, value in data.items() if key not in _not_of(data.get("name"))}
     try:
-        return bind(RunConfig, changed)
+        bound = bind(RunConfig, changed)
+        return replace(bound, model=_complete(bound.model))
     except ConfigError as error:
         told = [_in_data(problem) for problem in error.problems]
         raise ConfigError(*dict.fromkeys(told)) from None
+
+
+def _complete(factory: Factory[Any]) -> Factory[Any]:
+    """With the options that a component finds out for itself, so that a run has them for good."""
+    options = {
+        name: _complete(option) if isinstance(option, Factory) else option for name, option in factory.options.items()
+    }
+    complete = getattr(factory.component, "complete", None)
+    try:
+        return replace(factory, options=options if complete is None else complete(options))
+    except ConfigError as error:
+        raise ConfigError(*(problem.inside(factory.path) for problem in error.problems)) from error
 
 
 def _not_of(corpus: Any) -> set[str]:

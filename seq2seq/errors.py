@@ -24,6 +24,10 @@ class Problem:
     def __str__(self) -> str:
         return f"{self.path}: {self.message}" if self.path else self.message
 
+    def inside(self, group: str) -> "Problem":
+        """The same, where the path was told by an option of the group."""
+        return Problem(".".join(filter(None, (group, self.path))), self.message)
+
 
 class ConfigError(UserError):
     """A wrong config or argument. Carries every mistake that was found, not only the first."""

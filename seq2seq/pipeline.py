@@ -22,6 +22,7 @@ from seq2seq.data.pools import Pools
 from seq2seq.errors import ConfigError, Problem
 from seq2seq.models.base import Model
 from seq2seq.preparation import encode
+from seq2seq.registry import Factory
 from seq2seq.search.base import Search
 from seq2seq.search.beam import Beam
 from seq2seq.search.translator import Translator
@@ -68,10 +69,17 @@ def check(config: RunConfig) -> None:
     toy = Vocab((*Vocab.special, "a", "b"))
     tokenizer = tried(config.tokenizer)
     one_vocab = tokenizer is None or tokenizer.shared or not has_source
+    for part in (config.model, *(option for option in config.model.options.values() if isinstance(option, Factory))):
+        needed = getattr(part.component, "own_tokenizer", None)
+        if needed is not None and config.tokenizer.name != needed:
+            told = f"{part.path}={part.name} knows the tokens of its own tokenizer alone: leave tokenizer out"
+            problems.append(Problem("tokenizer", told))
     with torch.device("meta"):
         model = tried(lambda: config.model(toy, toy if one_vocab else Vocab((*Vocab.special, "c"))))
     if not has_source:
         problems += _without_a_source(config, model)
+    if model is not None:
+        problems += _too_long(model, options.max_length)
     if config.streaming and corpus is not None:
         try:
             corpus.shares(None)
@@ -98,6 +106,16 @@ def check(config: RunConfig) -> None:
         raise ConfigError(*problems)
 
 
+def _too_long(model: Model, max_length: int) -> Iterator[Problem]:
+    """Lengths that a part has no places for."""
+    parts: list[Any] = list(model.modules())
+    for part in parts:
+        limit = getattr(part, "max_places", None)
+        if limit is not None and (needed := part.most_places(max_length, max_length)) > limit:
+            told = f"texts of {max_length} tokens take {needed} places, but the model has {limit}: set a smaller one"
+            yield Problem("trainer.max_length", told)
+
+
 def _without_a_source(config: RunConfig, model: Model | None) -> Iterator[Problem]:
     """What does not fit text alone."""
     name, metric = config.model.name, config.trainer.metric
@@ -117,8 +135,10 @@ def make_trainer(
     data: EncodedCorpus | Pools,
     validation: Source | None,
     parallel: Parallel = ALONE,
+    *,
+    begins: bool = True,
 ) -> Trainer:
-    """At its first step, and without reporters."""
+    """At its first step, and without reporters. begins: there is no checkpoint of it yet."""
     options = config.trainer
     device = resolve_device(options.device)
     precision = partial(autocast, device, resolve_precision(options.precision, device))
@@ -131,6 +151,8 @@ def make_trainer(
     )
     seed_generators(options.seed)
     model = config.model(*tokenizers.vocabs)
+    if model.keeps_outside_weights or (begins and config.init_from is None):
+        model.load_outside_weights()
     total_steps = total_steps_of(options, loader)
     compiled = compile_layers(options.compile, model, device, total_steps)
     if options.recompute:
@@ -265,10 +287,16 @@ def load_run(
     used_precision = resolve_precision(precision, used_device)
     tokenizers = load_pair(config.tokenizer.component, run.tokenizer, config.has_source)
     model = config.model(*tokenizers.vocabs)
+    if model.keeps_outside_weights:
+        model.load_outside_weights()
     options = config.trainer
     store = store_of(run.checkpoints, options, config.has_source)
-    chosen = store.choose(checkpoint, average=options.average, average_of=options.average_of)
-    load_weights(model, *chosen)
+    if model.usable_untrained and not run.has_checkpoints:
+        chosen = []
+        model.load_outside_weights()
+    else:
+        chosen = store.choose(checkpoint, average=options.average, average_of=options.average_of)
+        load_weights(model, *chosen)
     model.to(used_device).eval()
     return LoadedRun(
         config, run, model, tokenizers, chosen, used_device, partial(autocast, used_device, used_precision)

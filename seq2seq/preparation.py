@@ -71,6 +71,8 @@ def _initial_tokenizers(config: RunConfig) -> TokenizerPair:
 
 def _known_or_trained_tokenizers(config: RunConfig, source: Source) -> TokenizerPair:
     """Those that another run has trained on the same data with the same options."""
+    if not config.tokenizer.component.learns:
+        return _train_tokenizers(config, source)
     identity = source.identity()
     if identity is None:
         return _train_tokenizers(config, source)
@@ -97,7 +99,8 @@ def _unwritable_cache(folder: Path, error: OSError) -> UserError:
 
 
 def _train_tokenizers(config: RunConfig, source: Source) -> TokenizerPair:
-    log.info("training the tokenizer (%s)", config.tokenizer.name)
+    told = "training the tokenizer (%s)" if config.tokenizer.component.learns else "reading the tokenizer (%s)"
+    log.info(told, config.tokenizer.name)
 
     noisy = any(part.noise is not None for part in config.data().parts.values())
 

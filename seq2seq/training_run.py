@@ -106,7 +106,15 @@ def _prepare_and_train(
     if config.trainer.max_tokens == "auto":
         config = _with_max_tokens(config, run, tokenizers, data, parallel)
     with ExitStack() as stack:
-        trainer = make_trainer(config, run.checkpoints, tokenizers, data.pools, validation, parallel)
+        trainer = make_trainer(
+            config,
+            run.checkpoints,
+            tokenizers,
+            data.pools,
+            validation,
+            parallel,
+            begins=not parallel.share(run.has_checkpoints if parallel.first else None),
+        )
         _check_same_data(trainer)
         _announce(config, data, trainer)
         if not _resume(trainer) and config.init_from is not None:

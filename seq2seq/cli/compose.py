@@ -58,7 +58,7 @@ def compose_jobs(config_name: str) -> list[Job]:
     known = groups(folders)
     known |= {f"{group}@{place}": known[group] for place, group in placed(folders).items()}
     if config_name != "train":
-        known = {group: known[group] for group in ("search", "data") if config_name != "export"}
+        known = {group: known[group] for group in ("search", "data", "model", "tokenizer") if config_name != "export"}
     given = _all_forgiving(overrides, known)
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises instead of printing, so that the fault is told in our words
     jobs: list[Job] = []
@@ -247,6 +247,8 @@ def explain(error: Exception, known: Mapping[str, list[str]]) -> ConfigError:
         chosen = found[2].split(", ")
         names = [name for name in re.findall(r"\$\{(\w+)\}", found[1]) if name not in chosen]
         return ConfigError(*(Problem(name, "is missing; it has to be given") for name in names))
+    if found := re.search(r"Missing mandatory value: ([\w.]+)", message):
+        return ConfigError(Problem(found[1], "is missing; it has to be given"))
     if override := getattr(error, "override", None):
         plain = str(override).lstrip("+")
         key, equals, value = plain.partition("=")

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from seq2seq.cli.entry import run_command
 from seq2seq.cli.help import EVALUATE
+from seq2seq.cli.untrained import with_run
 from seq2seq.errors import ConfigError, Problem, UserError
 from seq2seq.registry import PositiveInt
 
@@ -70,7 +71,7 @@ class EvaluateOptions:
 
 def main() -> None:
     """The entry point."""
-    run_command("seq2seq-evaluate", "evaluate", evaluate, EVALUATE, check)
+    run_command("seq2seq-evaluate", "evaluate", evaluate, EVALUATE, lambda tree: check(with_run(tree)))
 
 
 def check(tree: dict[str, Any]) -> EvaluateOptions:
@@ -90,6 +91,7 @@ def evaluate(tree: dict[str, Any], command: list[str]) -> None:
     from seq2seq.training.checkpoint import write_replaced
     from seq2seq.training.console import setup_logging
 
+    tree = with_run(tree)
     options = check(tree)
     setup_logging(None)
     loaded, choice = _load(options, tree)
@@ -102,12 +104,11 @@ def evaluate(tree: dict[str, Any], command: list[str]) -> None:
     except OSError as error:
         raise UserError(f"{folder}: cannot be written ({error.strerror})") from error
     measured = {name: _measure(loaded, part, options) for name, part in parts.items()}
-    unscored = options.checkpoint == "best" and not loaded.checkpoints[0].metrics
     about: dict[str, Any] = {
         "name": options.name,
         "files": options.files,
         "tag": options.tag,
-        "checkpoint": "last" if unscored else options.checkpoint,
+        "checkpoint": _told(options.checkpoint, loaded),
         "steps": [checkpoint.step for checkpoint in loaded.checkpoints],
     }
     if choice is not None:
@@ -128,6 +129,13 @@ def evaluate(tree: dict[str, Any], command: list[str]) -> None:
     write_replaced(folder / "scores.json", json.dumps(results, indent=1, ensure_ascii=False) + "\n")
     print(table(results))
     print(f"written to {folder}", file=sys.stderr)
+
+
+def _told(checkpoint: str, loaded: LoadedRun) -> str:
+    """What `best` is where nothing was validated, or nothing trained."""
+    if checkpoint != "best" or any(found.metrics for found in loaded.checkpoints):
+        return checkpoint
+    return "last" if loaded.checkpoints else "untrained"
 
 
 def _load(options: EvaluateOptions, tree: dict[str, Any]) -> tuple[LoadedRun, Choice | None]:

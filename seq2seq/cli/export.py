@@ -19,6 +19,7 @@ from seq2seq.errors import ConfigError, DataError, Problem
 from seq2seq.registry import PositiveInt
 
 if TYPE_CHECKING:
+    from seq2seq.config import RunConfig
     from seq2seq.export.agreement import Agreement
     from seq2seq.pipeline import LoadedRun
 
@@ -37,13 +38,22 @@ class ExportOptions:
     """What the command takes."""
 
     run: str
-    to: Literal["ctranslate2"]
+    to: Literal["ctranslate2", "huggingface", "safetensors"]
     output: str
     quantization: Quantization = "float32"
     input: str | None = None
     checkpoint: str = "best"
     threads: PositiveInt | None = None
     plugins: str | list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Made:
+    """about: for export.json. table: the comparison. next_step: what can be done with the folder."""
+
+    about: dict[str, Any]
+    table: str = ""
+    next_step: str = ""
 
 
 def main() -> None:
@@ -53,10 +63,7 @@ def main() -> None:
 
 def export(tree: dict[str, Any], command: list[str]) -> None:
     from seq2seq.binding import bind
-    from seq2seq.export import ctranslate2
     from seq2seq.export.choice import use_threads
-    from seq2seq.pipeline import load_run
-    from seq2seq.search.beam import Beam
     from seq2seq.training.console import setup_logging
 
     options = bind(ExportOptions, tree)
@@ -65,27 +72,72 @@ def export(tree: dict[str, Any], command: list[str]) -> None:
     output = Path(options.output).expanduser()
     if output.exists():
         raise ConfigError(Problem("output", f"{output} is there already; name another folder"))
-    if not ctranslate2.is_installed():
-        raise ConfigError(Problem("to", ctranslate2.NOT_INSTALLED))
-    changes = {"search": {"name": "beam", "beam_size": 5, "nbest": 1} | ctranslate2.without_rules(Beam)}
-    changes |= {"plugins": tree["plugins"]} if tree.get("plugins") else {}
-    loaded = load_run(Path(options.run).expanduser(), options.checkpoint, changes, device="cpu", precision="fp32")
-    if problems := ctranslate2.unsupported_model(loaded.config):
-        raise ConfigError(*problems)
-    lines, origin = _lines(loaded, options)
+    _check(options, tree)
+    loaded = _load(options, tree)
+    lines, origin = _lines(loaded, options) if _compares(options) else ([], "")
     partial = output.with_name(f".{output.name}.partial")
+    make = {"ctranslate2": _ctranslate2, "huggingface": _huggingface, "safetensors": _safetensors}[options.to]
     try:
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
-        found = _make(loaded, options, lines, partial)
-        _describe(loaded, options, found, len(lines), partial)
+        made = make(loaded, options, lines, origin, partial)
+        _describe(loaded, options, made, partial)
         partial.replace(output)
     except OSError as error:
         raise ConfigError(Problem("output", f"{output}: cannot be written ({error.strerror})")) from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-    print(_table(found, len(lines), origin))
-    print(f"written to {output}", file=sys.stderr)
+    if made.table:
+        print(made.table)
+    print("\n".join(filter(None, (f"written to {output}", made.next_step))), file=sys.stderr)
+
+
+def _check(options: ExportOptions, tree: dict[str, Any]) -> None:
+    """Raises ConfigError for what can be told before anything is loaded."""
+    from seq2seq.export import ctranslate2
+
+    if options.to != "ctranslate2" and "quantization" in tree:
+        raise ConfigError(Problem("quantization", "has an effect with to=ctranslate2 only"))
+    if options.input is not None and not _compares(options):
+        told = "needs transformers" if options.to == "huggingface" else f"has no effect with to={options.to}"
+        raise ConfigError(Problem("input", f"{told}: nothing is compared"))
+    if options.to == "ctranslate2" and not ctranslate2.is_installed():
+        raise ConfigError(Problem("to", ctranslate2.NOT_INSTALLED))
+
+
+def _compares(options: ExportOptions) -> bool:
+    from seq2seq.export import huggingface
+
+    return options.to == "ctranslate2" or (options.to == "huggingface" and huggingface.is_installed())
+
+
+def _load(options: ExportOptions, tree: dict[str, Any]) -> LoadedRun:
+    """Raises ConfigError where the run's model has no place in what it is exported to."""
+    from seq2seq.export import ctranslate2, huggingface
+    from seq2seq.pipeline import load_run
+    from seq2seq.search.beam import Beam
+
+    changes = {"plugins": tree["plugins"]} if tree.get("plugins") else {}
+    usual = {"search": {"name": "beam", "beam_size": 5, "nbest": 1} | ctranslate2.without_rules(Beam)}
+
+    def load(**more: Any) -> LoadedRun:
+        run = Path(options.run).expanduser()
+        return load_run(run, options.checkpoint, changes | more, device="cpu", precision="fp32")
+
+    loaded = load(**(usual if options.to == "ctranslate2" else {}))
+    problems = []
+    if options.to == "ctranslate2":
+        problems = ctranslate2.unsupported_model(loaded.config)
+    elif options.to == "huggingface":
+        problems = huggingface.unsupported_model(loaded.config)
+    if problems:
+        raise ConfigError(*problems)
+    if options.to == "huggingface" and (left_out := ctranslate2.unsupported_search(loaded.config.search)):
+        named = f"search={loaded.config.search.name}"
+        told = ", ".join(named if problem.path.endswith(".name") else problem.path for problem in left_out)
+        log.warning("transformers has no place for %s: beam 5 instead", told)
+        return load(**usual)
+    return loaded
 
 
 def _lines(loaded: LoadedRun, options: ExportOptions) -> tuple[list[str], str]:
@@ -114,8 +166,8 @@ def _first(lines: Iterator[str]) -> list[str]:
     return list(islice((line for line in lines if line.strip()), COMPARED))
 
 
-def _make(loaded: LoadedRun, options: ExportOptions, lines: list[str], folder: Path) -> dict[str, Agreement]:
-    """Fills the folder and compares what is in it with the model, and so in float32; by format, and what computes."""
+def _ctranslate2(loaded: LoadedRun, options: ExportOptions, lines: list[str], origin: str, folder: Path) -> Made:
+    """Fills the folder and compares what is in it with the model, and so in float32."""
     from seq2seq.export import ctranslate2
     from seq2seq.export.agreement import agreement
     from seq2seq.export.choice import MAX_TOKENS
@@ -124,7 +176,7 @@ def _make(loaded: LoadedRun, options: ExportOptions, lines: list[str], folder: P
     num_positions = max(needed_positions(loaded.config), USUAL_POSITIONS)
     translator = loaded.translator(MAX_TOKENS)
     ours = [best_first[0] for best_first in translator.translate(lines)]
-    found: dict[str, Agreement] = {}
+    found: dict[str, Agreement] = {}  # by format, and what computes
     with TemporaryDirectory() as plain:
         for quantization in dict.fromkeys(("float32", options.quantization)):
             place = folder if quantization == options.quantization else Path(plain)
@@ -140,35 +192,88 @@ def _make(loaded: LoadedRun, options: ExportOptions, lines: list[str], folder: P
             used = "" if backend.compute_type == quantization else f", computed in {backend.compute_type}"
             found[quantization + used] = agreement(ours, [best_first[0] for best_first in translator.translate(lines)])
     loaded.tokenizers.save(folder / "tokenizer")
+    about = {"ctranslate2": ctranslate2.version(), "quantization": options.quantization}
+    title = f"{len(lines)} sentences of {origin} by CTranslate2 and by the model in torch, beam 5"
+    return Made(about | _compared(found, len(lines)), _table(title, found))
+
+
+def _huggingface(loaded: LoadedRun, options: ExportOptions, lines: list[str], origin: str, folder: Path) -> Made:
+    """Fills the folder and, where transformers is installed, compares what is in it with the run."""
+    from seq2seq.export import huggingface
+    from seq2seq.export.ctranslate2 import needed_positions
+    from seq2seq.export.huggingface_tokenizer import save_tokenizer
+
+    config, (source, target) = loaded.config, (loaded.tokenizers.source, loaded.tokenizers.target)
+    assert source is not None
+    num_positions = max(needed_positions(config), USUAL_POSITIONS)
+    save_tokenizer(source, folder, num_positions)
+    if source is not target:
+        (folder / "target").mkdir()
+        save_tokenizer(target, folder / "target", num_positions)
+    huggingface.save(config, loaded.model, folder, num_positions=num_positions)
+    chosen = huggingface.layout(config)
+    about: dict[str, Any] = {"architecture": chosen.architecture}
+    told = f"as a {chosen.name} model, for transformers 5 and newer:"
+    next_step = f"{told}\n{huggingface.next_step(options.output, None if source is target else 'target')}"
+    if not huggingface.is_installed():
+        return Made(about, next_step=f"not compared, since transformers is not installed\n{next_step}")
+    found, same_ids = _compare_huggingface(loaded, lines, folder)
+    about |= {"transformers": huggingface.version(), "same_ids": same_ids, **_compared(found, len(lines))}
+    title = f"{len(lines)} sentences of {origin} by transformers and by the model in torch, {_searched(config)}"
+    return Made(about, _table(title, found), next_step)
+
+
+def _compare_huggingface(loaded: LoadedRun, lines: list[str], folder: Path) -> tuple[dict[str, Agreement], float]:
+    """How far the models agree, and the share of lines that both tokenizers read alike."""
+    from seq2seq.export.agreement import agreement
+    from seq2seq.export.choice import MAX_TOKENS
+    from seq2seq.export.huggingface import HuggingFaceBackend, encode
+    from seq2seq.text.vocab import Vocab
+
+    assert loaded.tokenizers.source is not None
+    translator = loaded.translator(MAX_TOKENS)
+    ours = [best_first[0] for best_first in translator.translate(lines)]
+    translator.backend = HuggingFaceBackend(folder, loaded.config.search)
+    found = {"float32": agreement(ours, [best_first[0] for best_first in translator.translate(lines)])}
+    read = [[*ids, Vocab.eos] for ids in loaded.tokenizers.source.encode_batch(lines)]
+    same = sum(one == other for one, other in zip(read, encode(folder, lines), strict=True))
+    if same < len(lines):
+        log.warning("the tokenizer in the folder reads %d of %d lines in another way", len(lines) - same, len(lines))
+    return found, same / len(lines)
+
+
+def _searched(config: RunConfig) -> str:
+    size = config.search.options.get("beam_size", 1)
+    return "greedy" if size == 1 else f"beam {size}"
+
+
+def _safetensors(loaded: LoadedRun, options: ExportOptions, lines: list[str], origin: str, folder: Path) -> Made:
+    from seq2seq.export import weights
+
+    weights.save(loaded, folder)
+    return Made({"parameters": sum(parameter.numel() for parameter in loaded.model.parameters())})
+
+
+def _compared(found: dict[str, Agreement], compared: int) -> dict[str, Any]:
     if found["float32"].tokens < ENOUGH:
         log.warning("in float32 too the two differ in %.1f%% of the tokens", 100 * (1 - found["float32"].tokens))
-    return found
+    return {"compared": compared, "agreement": {name: asdict(figures) for name, figures in found.items()}}
 
 
-def _describe(
-    loaded: LoadedRun, options: ExportOptions, found: dict[str, Agreement], compared: int, folder: Path
-) -> None:
+def _describe(loaded: LoadedRun, options: ExportOptions, made: Made, folder: Path) -> None:
     from seq2seq import __version__
-    from seq2seq.export import ctranslate2
 
     about = {
         "seq2seq": __version__,
-        "ctranslate2": ctranslate2.version(),
         "checkpoint": options.checkpoint,
         "steps": [checkpoint.step for checkpoint in loaded.checkpoints],
-        "quantization": options.quantization,
-        "compared": compared,
-        "agreement": {name: asdict(figures) for name, figures in found.items()},
+        **made.about,
     }
     (folder / "export.json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
 
 
-def _table(found: dict[str, Agreement], compared: int, origin: str) -> str:
-    lines = [
-        f"{compared} sentences of {origin} by CTranslate2 and by the model in torch, beam 5",
-        "",
-        f"{'same tokens':>11}{'same sentences':>17}   format",
-    ]
+def _table(title: str, found: dict[str, Agreement]) -> str:
+    lines = [title, "", f"{'same tokens':>11}{'same sentences':>17}   format"]
     for name, figures in found.items():
         lines.append(f"{100 * figures.tokens:10.2f}%{100 * figures.sentences:16.2f}%   {name}")
     return "\n".join(lines)

@@ -119,25 +119,30 @@ Without search.nbest, exactly one line out for each line in, in the same order.
 EXPORT = """\
 seq2seq-export: a run's model for another engine
 
-usage: seq2seq-export run=DIR to=ctranslate2 output=DIR [KEY=VALUE ...]
+usage: seq2seq-export run=DIR to=FORMAT output=DIR [KEY=VALUE ...]
 
 examples
   seq2seq-export run=runs/mine to=ctranslate2 output=mine-ct2
   seq2seq-export run=runs/mine to=ctranslate2 output=mine-int8 quantization=int8
+  seq2seq-export run=runs/mine to=huggingface output=mine-hf
+  seq2seq-export run=runs/mine to=safetensors output=mine checkpoint=average
 
 keys
   run=DIR              the run directory
-  to=ctranslate2       the engine; it takes encoder-decoder Transformers
-  output=DIR           the folder to be made: model, vocabularies, tokenizer
-  quantization=FORMAT  of the weights: float32 (the default), bfloat16, float16,
-                       int8, int8_float32, int8_bfloat16, int8_float16, int16
+  to=FORMAT            ctranslate2 or huggingface (transformers 5 and newer), which
+                       take encoder-decoder Transformers; or safetensors, the
+                       weights of any model
+  output=DIR           the folder to be made
   checkpoint=WHICH     best (the default), last, average, or a path
   input=FILE           lines for the comparison; default: the run's test split,
                        or its validation split
+  quantization=FORMAT  of the weights, with to=ctranslate2: float32 (the
+                       default), bfloat16, float16, int8, int8_float32,
+                       int8_bfloat16, int8_float16, int16
   threads=N
 
 The same 100 sentences are translated by both, and the share of equal tokens is
-printed.
+printed; with to=huggingface where transformers is installed.
 """
 
 

@@ -33,10 +33,11 @@ def plain(results: Mapping[str, Any]) -> dict[str, Any]:
 def table(results: Mapping[str, Any]) -> str:
     """Of what scores.json holds."""
     steps = ", ".join(f"{step:,}" for step in results["steps"])
+    told = f" (step {steps})" if steps else ""
     metrics = [(name, label) for name, label in METRICS if name in results]
     parts: Mapping[str, Any] = results.get("parts", {})
     lines = [
-        f"{results['name']}: {results['sentences']:,} sentences, checkpoint {results['checkpoint']} (step {steps})",
+        f"{results['name']}: {results['sentences']:,} sentences, checkpoint {results['checkpoint']}{told}",
         *([f"means of {len(parts)} parts, each by itself below"] if parts else []),
         "",
         f"metric          score{'    95% interval' if metrics else ''}",

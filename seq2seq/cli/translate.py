@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from seq2seq.cli.entry import run_command
 from seq2seq.cli.help import TRANSLATE
+from seq2seq.cli.untrained import with_run
 from seq2seq.errors import ConfigError, DataError, Problem, UserError
 from seq2seq.registry import PositiveInt
 
@@ -74,7 +75,7 @@ class Stopped(UserError):
 
 def main() -> None:
     """The entry point."""
-    run_command("seq2seq-translate", "translate", translate, TRANSLATE, check)
+    run_command("seq2seq-translate", "translate", translate, TRANSLATE, lambda tree: check(with_run(tree)))
 
 
 def check(tree: dict[str, Any]) -> TranslateOptions:
@@ -88,6 +89,7 @@ def translate(tree: dict[str, Any], command: list[str]) -> None:
     from seq2seq.cli.tags import asked_for
     from seq2seq.training.console import progress_bar, setup_logging
 
+    tree = with_run(tree)
     options = check(tree)
     setup_logging(None)
     with ExitStack() as stack:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -34,8 +35,12 @@ class Memory:
 
 
 class Encoder(nn.Module, ABC):
-    """Constructed as `Encoder(vocab, *, options)`. `embedding` holds the source embedding, (V,D) in `.weight`."""
+    """Constructed as `Encoder(vocab, *, options)`. `embedding` holds the source embedding, (V,D) in `.weight`.
 
+    own_tokenizer: as of a Model.
+    """
+
+    own_tokenizer: ClassVar[str | None] = None
     output_dim: int
     embedding: nn.Embedding
 
@@ -130,10 +135,23 @@ class Model(nn.Module, ABC):
 
     needs_source: whether it cannot learn from text alone, where batches have no source (S = 0).
     learns_source: whether training learns to say the source, too.
+    own_tokenizer: the only tokenizer whose tokens it knows, by name.
+    usable_untrained: whether the weights that others have trained are all of it.
+    keeps_outside_weights: whether checkpoints hold only what is trained, and `load_outside_weights` gives the rest.
     """
 
     needs_source = True
     learns_source = False
+    own_tokenizer: ClassVar[str | None] = None
+    usable_untrained = False
+    keeps_outside_weights = False
+
+    def load_outside_weights(self) -> None:
+        """Those that others have trained, where parts have any, before a run's own. Raises ConfigError."""
+        parts: list[Any] = [module for module in self.modules() if module is not self]
+        for part in parts:
+            if hasattr(part, "load_outside_weights"):
+                part.load_outside_weights()
 
     @property
     @abstractmethod

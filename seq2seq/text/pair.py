@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
-from seq2seq.errors import CheckpointError, ConfigError, DataError, Problem
+from seq2seq.errors import CheckpointError, ConfigError, DataError
 from seq2seq.registry import Factory
 from seq2seq.text.storage import flush
 from seq2seq.text.tokenizer import Tokenizer
@@ -17,7 +17,7 @@ Lines = Callable[[], Iterable[str]]
 
 @dataclass(frozen=True)
 class TokenizerPair:
-    """The same object twice where the tokenizer is shared; source is None for text alone."""
+    """Of one vocabulary where the tokenizer is shared; source is None for text alone."""
 
     source: Tokenizer | None
     target: Tokenizer
@@ -33,8 +33,8 @@ class TokenizerPair:
         The folder must not exist yet, or be empty; otherwise OSError. What a killed process left is cleared away.
         """
         parts = {"target": self.target}
-        if self.source is self.target:
-            parts = {"shared": self.target}
+        if self.source is not None and self.source.shared:
+            parts = {"shared": self.source}
         elif self.source is not None:
             parts["source"] = self.source
         partial = folder.with_name(f"{folder.name}.partial")
@@ -63,7 +63,7 @@ def train_pair(
         return TokenizerPair(None, target)
     if target.shared:
         _train(target, chain(source_lines(), target_lines()), "shared", factory.path, symbols)
-        return TokenizerPair(target, target)
+        return TokenizerPair(target, target.as_target())
     source = factory()
     _train(source, source_lines(), "source", factory.path, symbols)
     _train(target, target_lines(), "target", factory.path, symbols)
@@ -77,7 +77,7 @@ def load_pair(cls: type[Tokenizer], folder: Path, has_source: bool = True) -> To
     """
     if (folder / "shared").is_dir():
         shared = cls.load(folder / "shared")
-        return TokenizerPair(shared, shared)
+        return TokenizerPair(shared, shared.as_target())
     parts = ("source", "target") if has_source else ("target",)
     for part in (folder, *(folder / name for name in parts)):
         if not part.is_dir():
@@ -102,9 +102,5 @@ def _train(tokenizer: Tokenizer, lines: Iterable[str], side: str, path: str, sym
             raise unreadable[0] from error
         raise DataError(f"{side} tokenizer: {error}") from error
     except ConfigError as error:
-        raise ConfigError(*(_place(problem, path) for problem in error.problems)) from error
-
-
-def _place(problem: Problem, path: str) -> Problem:
-    """The tokenizer knows its option's name; the factory knows where in the config its options are."""
-    return Problem(".".join(filter(None, (path, problem.path))), problem.message)
+        # The tokenizer knows its option's name; the factory knows where in the config its options are.
+        raise ConfigError(*(problem.inside(path) for problem in error.problems)) from error

@@ -142,6 +142,11 @@ class SentencePieceTokenizer(Tokenizer):
         self.vocab = Vocab(tuple(map(self._processor.id_to_piece, range(len(self._processor)))))
         self._make_sampler()
 
+    @property
+    def processor(self) -> Any:
+        """The library's own object."""
+        return self._processor
+
     def _make_sampler(self) -> None:
         kind = UnigramSampler if self.model_type == "unigram" else BpeSampler
         self._sampler = None if self.alpha is None else kind(self._processor, self.symbols, self.alpha)

@@ -19,6 +19,7 @@ class Tokenizer(ABC):
     vocab: Vocab
     shared: bool
     of_use: tuple[str, ...] = ()  # options that tell how it is used, and not what is learned
+    learns: bool = True  # whether it is made from the training data
     sampling: bool = False  # whether `sample_batch` cuts one text in different ways
 
     @abstractmethod
@@ -42,6 +43,10 @@ class Tokenizer(ABC):
 
     @abstractmethod
     def decode(self, ids: Sequence[int]) -> str: ...
+
+    def as_target(self) -> "Tokenizer":
+        """Of a shared one that of the target: itself, unless the sides are cut in different ways."""
+        return self
 
     def use_as(self, other: Self) -> None:  # noqa: B027 - most have no such options
         """Takes over the options in `of_use`."""

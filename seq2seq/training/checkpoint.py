@@ -104,7 +104,7 @@ def load_weights(model: nn.Module, *checkpoints: Checkpoint, strategy: Strategy 
             share = tensor.double() / len(checkpoints) if len(checkpoints) > 1 else tensor
             total[name] = total[name] + share if name in total else share
     with torch.no_grad():
-        for name, tensor in _unique_tensors(model).items():
+        for name, tensor in unique_tensors(model).items():
             tensor.copy_(strategy.part(total[name], tensor))
 
 
@@ -116,7 +116,7 @@ def load_fitting(model: nn.Module, checkpoint: Checkpoint, *, strategy: Strategy
     weights = _read_weights(checkpoint)
     stayed = []
     with torch.no_grad():
-        for name, tensor in _unique_tensors(model).items():
+        for name, tensor in unique_tensors(model).items():
             found = weights.get(name)
             if found is None:
                 stayed.append(f"{name} is not there")
@@ -124,7 +124,7 @@ def load_fitting(model: nn.Module, checkpoint: Checkpoint, *, strategy: Strategy
                 stayed.append(f"{name} is {_sizes(found)} there, {_sizes(tensor)} here")
             else:
                 tensor.copy_(strategy.part(found, tensor))
-    if len(stayed) == len(_unique_tensors(model)):
+    if len(stayed) == len(unique_tensors(model)):
         raise CheckpointError(f"{checkpoint.folder / WEIGHTS}: nothing fits this model; for example {stayed[0]}")
     return stayed
 
@@ -152,15 +152,19 @@ def _read_weights(checkpoint: Checkpoint) -> dict[str, Tensor]:
         raise CheckpointError(f"{checkpoint.folder / WEIGHTS}: not a safetensors file ({error})") from error
 
 
-def _unique_tensors(model: nn.Module) -> dict[str, Tensor]:
-    """Parameters and stored buffers, tied ones once, by the first of their names."""
+def unique_tensors(model: nn.Module) -> dict[str, Tensor]:
+    """Parameters and stored buffers, tied ones once, by the first of their names; where most are kept outside, those
+    that are trained.
+    """
+    if getattr(model, "keeps_outside_weights", False):
+        return {name: tensor.data for name, tensor in model.named_parameters() if tensor.requires_grad}
     stored = model.state_dict(keep_vars=True)
     names = dict(model.named_parameters()) | {n: b for n, b in model.named_buffers() if n in stored}
     return {name: tensor.data for name, tensor in names.items()}
 
 
 def _check_fit(model: nn.Module, weights: Mapping[str, Tensor], path: Path) -> None:
-    wanted = {name: tuple(tensor.shape) for name, tensor in _unique_tensors(model).items()}
+    wanted = {name: tuple(tensor.shape) for name, tensor in unique_tensors(model).items()}
     found = {name: tuple(tensor.shape) for name, tensor in weights.items()}
     differing = sorted(name for name in wanted.keys() | found.keys() if wanted.get(name) != found.get(name))
     if differing:
@@ -196,7 +200,7 @@ class CheckpointStore:
         whole then.
         """
         tensors: dict[str, Tensor] = {}
-        for name, tensor in _unique_tensors(model).items():
+        for name, tensor in unique_tensors(model).items():
             whole = strategy.whole(tensor)
             if strategy.parallel.first:
                 tensors[name] = whole.cpu().contiguous()

@@ -25,8 +25,11 @@ def recompute_layers(model: nn.Module) -> None:
 
     To be called before the model is divided among ranks. Raises ConfigError where it has no such layer.
     """
+    others: list[Any] = [module for module in model.modules() if hasattr(module, "recompute")]
+    for module in others:
+        module.recompute()
     layers = stack_layers(model)
-    if not layers:
+    if not layers and not others:
         told = "has no effect on this model, which has no Transformer or convolutional layers: set false"
         raise ConfigError(Problem("trainer.recompute", told))
     for layer in layers:

@@ -116,7 +116,9 @@ def stacks() -> list[Stack]:
 
 def pairs() -> list[Pair]:
     """All encoders with all decoders as they are; the other choices with the first of the other kind."""
-    all_encoders = [(name, choices(c, ENCODER_SIZES)) for name, c in sorted(encoders.components.items())]
+    all_encoders = [
+        (name, choices(c, ENCODER_SIZES)) for name, c in sorted(encoders.components.items()) if not c.own_tokenizer
+    ]
     all_decoders = [(name, choices(c, DECODER_SIZES)) for name, c in sorted(decoders.components.items())]
     result = [Pair(e, e_all[0], d, d_all[0]) for e, e_all in all_encoders for d, d_all in all_decoders]
     first_encoder, first_decoder = ((name, variants[0]) for name, variants in (all_encoders[0], all_decoders[0]))

@@ -341,8 +341,12 @@ def test_patience_without_validation_is_said(command: Command, corpus: None) -> 
             "search.beam_size: should be greater than 0, but is 0",
         ),
         ("evaluate run=run search=bean", 2, "search: no choice 'bean'; did you mean 'beam'?"),
-        ("evaluate run=run model=lstm", 2, "model: is chosen when a run is trained, not here"),
-        ("evaluate run=run ~tokenizer", 2, "tokenizer: is not there, so it cannot be taken away"),
+        (
+            "evaluate run=run model=lstm",
+            2,
+            "model: is chosen when a run is trained, not here; but for model=pretrained",
+        ),
+        ("evaluate run=run ~optimizer", 2, "optimizer: is not there, so it cannot be taken away"),
         (
             "evaluate run=run data.name=text_files data.source=en data.target=de",
             2,

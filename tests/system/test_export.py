@@ -59,7 +59,7 @@ def test_an_export(command: Command, run: Path) -> None:
 @pytest.mark.parametrize(
     ("given", "status", "message"),
     [
-        ("to=onnx output=made", 2, "to: should be ctranslate2, but is 'onnx'"),
+        ("to=onnx output=made", 2, "to: should be one of ctranslate2, huggingface, safetensors, but is 'onnx'"),
         ("to=ctranslate2", 2, "output: is missing; it has to be given"),
         ("to=ctranslate2 output=run", 2, "output: run is there already; name another folder"),
         ("to=ctranslate2 output=made input=no.txt", 3, "there is neither no.txt nor no.txt.gz"),

@@ -20,6 +20,8 @@ from seq2seq.errors import CheckpointError, ConfigError
 from seq2seq.pipeline import check
 from seq2seq.training.run_dir import RunDir, flatten
 
+from ..pretrained_models import make
+
 LANGUAGES = ["data.source=en", "data.target=de"]
 NEEDED: dict[tuple[str, str | None], list[str]] = {  # what a choice leaves to the user
     ("model/encoder", None): ["model.tie_embeddings=target"],  # all of it needs one width on both sides
@@ -38,6 +40,16 @@ NEEDED: dict[tuple[str, str | None], list[str]] = {  # what a choice leaves to t
     ("data", "documents"): ["data.sentences.source=en", "data.sentences.target=de", "data.sentences.train=corpus/x"],
     ("data/noise", None): ["data=denoising", "data.text.source=null", "data.text.target=de"],
     ("experiment", "multi30k"): ["data.train=corpus/train"],
+    ("model", "pretrained"): ["model.path={t5}"],
+    ("model/encoder", "pretrained"): ["model.encoder.path={bert}", "model.tie_embeddings=target"],
+    ("tokenizer", "huggingface"): ["tokenizer.path={t5}"],
+    ("tokenizer", "pretrained"): ["model=pretrained", "model.path={t5}"],
+    ("tokenizer", "pretrained_encoder"): [
+        "model=encoder_decoder",
+        "model/encoder=pretrained",
+        "model.encoder.path={bert}",
+        "model/decoder=lstm",
+    ],
 }
 CHOICES = [(group, choice) for group, choices in groups([config_folder()]).items() for choice in choices]
 
@@ -79,14 +91,22 @@ def write_configs() -> ModuleType:
     return module
 
 
+@pytest.fixture(scope="module")
+def pretrained(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    folder = tmp_path_factory.mktemp("models")
+    lines = [f"the dog number {number}" for number in range(200)]
+    return {name: str(make(name, folder / name, lines)) for name in ("t5", "bert")}
+
+
 @pytest.mark.parametrize(("group", "choice"), CHOICES, ids=["=".join(pair) for pair in CHOICES])
-def test_every_choice_composes_binds_and_builds(group: str, choice: str) -> None:
+def test_every_choice_composes_binds_and_builds(group: str, choice: str, pretrained: dict[str, str]) -> None:
     needed = NEEDED.get((group, choice), NEEDED.get((group, None), []))
-    tree = compose_tree(f"{group}={choice}", *needed)
+    tree = compose_tree(f"{group}={choice}", *(key.format(**pretrained) for key in needed))
     bound = bind_run(tree)
     check(bound)
     # --cfg job shows every option there is, so that any can be changed without a `+`.
-    assert set(flatten(tree)) == set(flatten(stored_form(bound)))
+    stored = {key.partition(".architecture.")[0] for key in flatten(stored_form(bound))}
+    assert {key.removesuffix(".architecture") for key in flatten(tree)} == stored
 
 
 @pytest.mark.parametrize(

@@ -18,63 +18,16 @@ from seq2seq.export.ctranslate2 import (
     unsupported_search,
     without_rules,
 )
-from seq2seq.models.base import Model
 from seq2seq.search.backend import TorchBackend
 from seq2seq.search.beam import Beam
 from seq2seq.text.pair import TokenizerPair
-from seq2seq.text.plain import CharacterTokenizer
 from seq2seq.text.vocab import Vocab
+
+from .random_models import config, quiet, random_ids, random_model, tokenizer
 
 ctranslate2 = pytest.importorskip("ctranslate2")
 CPU = torch.device("cpu")
-WIDTHS = {"d_model": 24, "num_layers": 2, "num_heads": 4, "d_ff": 40}
 GROUPED = {"num_kv_heads": 2}
-
-
-def config(
-    encoder: dict[str, Any] | None = None,
-    decoder: dict[str, Any] | None = None,
-    search: dict[str, Any] | None = None,
-    **model: Any,
-) -> RunConfig:
-    return bind_run(
-        {
-            "model": {
-                "name": "encoder_decoder",
-                "encoder": {"name": "transformer", **WIDTHS, **(encoder or {})},
-                "decoder": {"name": "transformer", **WIDTHS, **(decoder or {})},
-                **model,
-            },
-            "data": "demo",
-            "tokenizer": "characters",
-            "optimizer": "adamw",
-            "schedule": "inverse_sqrt",
-            "loss": "cross_entropy",
-            "search": search or "beam",
-            "trainer": {},
-        }
-    )
-
-
-def tokenizer(letters: str) -> CharacterTokenizer:
-    made = CharacterTokenizer()
-    made.train([letters])
-    return made
-
-
-def random_model(config: RunConfig, tokenizers: TokenizerPair) -> Model:
-    """No parameter keeps a starting value such as 0 or 1."""
-    torch.manual_seed(3)
-    model = config.model(*tokenizers.vocabs).eval()
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(0.2 * torch.randn_like(parameter))
-    return model
-
-
-def random_ids(lengths: tuple[int, ...], vocab: Vocab) -> list[list[int]]:
-    generator = torch.Generator().manual_seed(5)
-    return [torch.randint(4, len(vocab), (length,), generator=generator).tolist() for length in lengths]
 
 
 @pytest.mark.parametrize(
@@ -123,14 +76,6 @@ def test_probabilities_are_the_same(
     found = ctranslate2.Translator(str(tmp_path), compute_type="float32").score_batch(*names)
     for row, target, scores in zip(expected, targets, found, strict=True):
         assert scores.log_probs == pytest.approx(row[: len(target) + 1].tolist(), abs=3e-5)
-
-
-def quiet(model: Any) -> None:
-    """Makes pad and bos improbable, as they are in every trained model."""
-    with torch.no_grad():
-        model.decoder.norm.weight[0], model.decoder.norm.bias[0] = 0.0, 1.0
-        model.head.weight[:, 0] = 0.0
-        model.head.weight[[Vocab.pad, Vocab.bos], 0] = -30.0
 
 
 def searched(bound: RunConfig, rows: list[list[list[int]]], folder: Path, num_threads: int = 1) -> tuple[Any, Any]:

@@ -1,0 +1,129 @@
+"""What a pretrained model is, as plain values that a run can store: read once from where it lies, never needed there
+again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from seq2seq.errors import ConfigError, Problem, suggest
+from seq2seq.text.huggingface import languages
+from seq2seq.text.pretrained import library, read_from
+
+# Their logits are not a linear function of the features.
+CURVED = ("final_logit_softcapping", "logit_scale")
+OF_NO_USE = ("transformers_version", "id2label", "label2id", "auto_map", "architectures", "_name_or_path")
+# What the families call the share of values that is dropped in training.
+DROPOUTS = (
+    "dropout",
+    "dropout_rate",
+    "resid_pdrop",
+    "embd_pdrop",
+    "hidden_dropout",
+    "hidden_dropout_prob",
+    "resid_dropout",
+)
+
+
+def read_architecture(
+    path: str,
+    source_language: str | None = None,
+    target_language: str | None = None,
+    separator: str = "",
+    *,
+    encoder_only: bool = False,
+) -> dict[str, Any]:
+    """config: as transformers' config.json.  before, after: the ids in the model's own numbers that stand before and
+    after a source; first: those with which a target begins, and which are not said.
+
+    separator: of a model without an encoder, what stands between source and target.
+
+    Raises ConfigError with the option that is wrong.
+    """
+    config = read_from("config", path)
+    plain = {key: value for key, value in config.to_diff_dict().items() if key not in OF_NO_USE}
+    tokenizer = read_from("tokenizer", path)
+    for option, language, attribute in (
+        ("source_language", source_language, "src_lang"),
+        ("target_language", target_language, "tgt_lang"),
+    ):
+        _set_language(tokenizer, option, language, attribute)
+    before, after = _around(tokenizer, target=False)
+    first: list[int] = []
+    if encoder_only:
+        pass
+    elif config.is_encoder_decoder:
+        first = _first_of_targets(path, config, tokenizer)
+    else:
+        if config.model_type in library().models.auto.modeling_auto.MODEL_FOR_MASKED_LM_MAPPING_NAMES:
+            told = f"{path}: {config.model_type} is an encoder: model/encoder=pretrained takes it"
+            raise ConfigError(Problem("path", told))
+        if faults := [name for name in CURVED if getattr(config.get_text_config(), name, None)]:
+            raise ConfigError(
+                Problem(
+                    "path", f"{path}: models of the type {config.model_type} have {faults[0]}, which is not supported"
+                )
+            )
+        after = tokenizer(separator, add_special_tokens=False).input_ids if separator else []
+    return {"config": plain, "before": before, "after": after, "first": first}
+
+
+def _set_language(tokenizer: Any, option: str, language: str | None, attribute: str) -> None:
+    """Raises ConfigError where it is needed and not given, or does not exist."""
+    if not hasattr(tokenizer, attribute):
+        if language is not None:
+            raise ConfigError(Problem(option, "the model at path knows no languages: leave it out"))
+        return
+    known = languages(tokenizer)
+    if language is None or (known and language not in known):
+        hint = suggest(language or "", known)
+        told = "has to be given for this model" if language is None else f"there is no language {language!r}"
+        raise ConfigError(Problem(option, f"{told}; {hint}" if hint else told))
+    setattr(tokenizer, attribute, language)
+
+
+def _around(tokenizer: Any, target: bool) -> tuple[list[int], list[int]]:
+    """The ids that the tokenizer puts before and after a text."""
+    side = "text_target" if target else "text"
+    bare = tokenizer(**{side: "a"}, add_special_tokens=False).input_ids
+    whole = tokenizer(**{side: "a"}).input_ids
+    for start in range(len(whole) - len(bare) + 1):
+        if whole[start : start + len(bare)] == bare:
+            return whole[:start], whole[start + len(bare) :]
+    raise ConfigError(Problem("path", f"{tokenizer.name_or_path}: its tokenizer changes texts that it adds tokens to"))
+
+
+def _first_of_targets(path: str, config: Any, tokenizer: Any) -> list[int]:
+    start = getattr(config, "decoder_start_token_id", None)
+    if start is None:
+        start = _generation(path).get("decoder_start_token_id", config.bos_token_id)
+    if start is None:
+        raise ConfigError(Problem("path", f"{path}: its config has no decoder_start_token_id"))
+    return [start, *_around(tokenizer, target=True)[0]]
+
+
+def _generation(path: str) -> Mapping[str, Any]:
+    try:
+        found: Mapping[str, Any] = library().GenerationConfig.from_pretrained(path).to_dict()
+    except OSError:
+        return {}
+    return found
+
+
+def make_config(architecture: Mapping[str, Any], dropout: float | None) -> Any:
+    """transformers' config object. Raises ValueError where this version of the library does not know the type."""
+    plain = dict(architecture["config"])
+    kind = plain.pop("model_type")
+    try:
+        config = library().AutoConfig.for_model(kind, **plain)
+    except ValueError as error:
+        raise ValueError(f"path: the installed transformers library knows no model type {kind!r}") from error
+    config.dtype = "float32"
+    if dropout is not None:
+        named = [name for name in DROPOUTS if hasattr(config, name)]
+        if not named:
+            raise ValueError(f"dropout: models of the type {kind} have none to set")
+        for name in named:
+            setattr(config, name, dropout)
+    return config

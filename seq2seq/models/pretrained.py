@@ -1,0 +1,323 @@
+"""Models that others have trained, by the transformers library.
+
+B sources, N hypotheses (B x W), S source length with what stands around a source, T target length, P prompt length,
+V vocabulary, D width. `theirs` are tokens in the model's own numbers.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+
+from seq2seq.data.batch import Batch
+from seq2seq.errors import ConfigError, Problem, listed
+from seq2seq.models.architecture import make_config, read_architecture
+from seq2seq.models.base import DecoderState, Model, models
+from seq2seq.models.decoder_only import joined
+from seq2seq.models.reading import Reading
+from seq2seq.models.tables import Numbers, copy_weights, num_places, token_embeddings
+from seq2seq.registry import PositiveInt, Probability
+from seq2seq.text.pretrained import library, read_from
+from seq2seq.text.vocab import Vocab
+
+
+@models.register("pretrained")
+class Pretrained(Model):
+    """A model of the transformers library: an encoder and a decoder (T5, BART, Marian, M2M100, ...), or a language
+    model (GPT-2, Llama, ...), which reads a source as its prompt.
+
+    Options:
+        path: a hub id, or a folder with config.json, model.safetensors and the tokenizer
+        source_language: the code of a multilingual model for what it reads, as eng_Latn
+        target_language: its code for what it writes
+        separator: between source and target of a model without an encoder
+        dropout: another share of values that is dropped in training than the model's own
+        adapter: train a few new weights beside the old ones, which stay as they are: LoRA (Hu et al. 2021)
+        lora_rank: of the two matrices beside each adapted one
+        lora_alpha: what they make is multiplied by lora_alpha / lora_rank
+        lora_dropout: before them
+        lora_modules: names of the adapted layers; [] = what is usual for the model
+        freeze: parts that are not trained, as [encoder] or ['*.embed_tokens']
+        architecture: filled in when a run begins, so that it is complete
+    """
+
+    needs_source = False
+    own_tokenizer = "huggingface"
+    usable_untrained = True
+    usual_beside: ClassVar = {"tokenizer": "pretrained"}
+
+    def __init__(
+        self,
+        source_vocab: Vocab,
+        target_vocab: Vocab,
+        *,
+        path: str,
+        source_language: str | None = None,
+        target_language: str | None = None,
+        separator: str = "\n",
+        dropout: Probability | None = None,
+        adapter: Literal["none", "lora"] = "none",
+        lora_rank: PositiveInt = 8,
+        lora_alpha: PositiveInt = 16,
+        lora_dropout: Probability = 0.0,
+        lora_modules: list[str] | None = None,
+        freeze: str | list[str] | None = None,
+        architecture: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        if source_vocab != target_vocab:
+            raise ValueError("a pretrained model reads and writes with one vocabulary: set tokenizer=pretrained")
+        architecture = architecture or read_architecture(path, source_language, target_language, separator)
+        transformers = library()
+        config = make_config(architecture, dropout)
+        self.path = path
+        self.has_encoder = bool(config.is_encoder_decoder)
+        auto = transformers.AutoModelForSeq2SeqLM if self.has_encoder else transformers.AutoModelForCausalLM
+        self.numbers = Numbers(target_vocab)
+        self.body = auto.from_config(config)
+        self._make_ours()
+        self._read = Reading(self.numbers, architecture, ends=self.has_encoder)
+        self._first: list[int] = architecture["first"]
+        self.max_places = num_places(self.body)
+        self._takes_positions = "position_ids" in inspect.signature(self.body.forward).parameters
+        self.keeps_outside_weights = adapter == "lora"
+        if adapter == "lora":
+            _add_lora(self.body, lora_rank, lora_alpha, lora_dropout, lora_modules or None)
+            self._head.requires_grad_(False)
+        _freeze(self, [freeze] if isinstance(freeze, str) else freeze or [])
+
+    @staticmethod
+    def complete(options: Mapping[str, Any]) -> dict[str, Any]:
+        """The options with the architecture of the model at path. Raises ConfigError where it cannot be read."""
+        if options["architecture"]:
+            return dict(options)
+        names = ("path", "source_language", "target_language", "separator")
+        return {**options, "architecture": read_architecture(*(options[name] for name in names))}
+
+    def _make_ours(self) -> None:
+        tables: dict[int, nn.Parameter] = {}
+        old_head = self.body.get_output_embeddings()
+        embeddings = token_embeddings(self.body)
+        self._check_sizes(embeddings, old_head)
+        for embedding in embeddings:
+            self.numbers.renumber(embedding, tables)
+        offsets = getattr(self.body, "final_logits_bias", None)
+        self._head = self.numbers.head(old_head, tables, offsets)
+        self.body.set_output_embeddings(nn.Identity())  # what it calls logits are the features from here on
+        if offsets is not None:
+            self.body.final_logits_bias = torch.zeros(1, 1, device=offsets.device)
+
+    def _check_sizes(self, embeddings: Any, head: nn.Linear) -> None:
+        sizes = {embedding.num_embeddings for embedding in embeddings} | {head.out_features}
+        if len(sizes) > 1:
+            raise ValueError("path: models with other tokens for the source than for the target are not supported")
+
+    def most_places(self, source_tokens: int, target_tokens: int) -> int:
+        """Without eos -> how many tokens the encoder or the decoder reads at once."""
+        around = self._read.num_before + len(self._read.after) + 1
+        if self.has_encoder:
+            return max(source_tokens + around, target_tokens + len(self._first))
+        return source_tokens + around + target_tokens
+
+    @property
+    def head(self) -> nn.Linear:
+        return self._head
+
+    def load_outside_weights(self) -> None:
+        """Those of the model at path. Raises ConfigError where they cannot be read, or do not fit."""
+        kind: Literal["seq2seq", "causal"] = "seq2seq" if self.has_encoder else "causal"
+        other = read_from(kind, self.path, use_safetensors=True, dtype=torch.float32)
+        copy_weights(self.body, other.state_dict(), self.numbers)
+        with torch.no_grad():
+            old_head = other.get_output_embeddings()
+            self._head.weight.copy_(self.numbers.ordered(old_head.weight))
+            offsets = getattr(other, "final_logits_bias", None)
+            self._head.bias.copy_(self.numbers.bias(old_head.bias, offsets, old_head.weight))
+
+    def recompute(self) -> None:
+        """Activation checkpointing, by the library."""
+        self.body.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+
+    def features(self, batch: Batch) -> Tensor:
+        features: Tensor
+        if self.has_encoder:
+            source, mask = self._read(batch.source, batch.source_mask)
+            target = self._behind_first(batch.target)
+            features = self.body(
+                input_ids=source, attention_mask=mask.long(), decoder_input_ids=target, use_cache=False
+            ).logits
+            return features[:, len(self._first) - 1 :]
+        prompt, prompt_mask = self._read(batch.source, batch.source_mask)
+        told = self.numbers.to_theirs[batch.target[:, 1:]]
+        tokens, mask = joined(prompt, prompt_mask, told, batch.target_mask[:, 1:])
+        features = self.body(input_ids=tokens, attention_mask=mask.long(), use_cache=False).logits
+        last = prompt_mask.sum(dim=1, keepdim=True) - 1  # (B,1), the token that the first of the target follows
+        places = last + torch.arange(batch.target.size(1), device=last.device)  # (B,T)
+        places = places.clamp(max=features.size(1) - 1)
+        return features.gather(1, places[:, :, None].expand(-1, -1, features.size(2)))
+
+    def _behind_first(self, target: Tensor) -> Tensor:
+        """target (B,T) from bos on -> theirs, with the model's own beginning in its place."""
+        first = target.new_tensor(self._first).expand(target.size(0), -1)
+        return torch.cat((first, self.numbers.to_theirs[target[:, 1:]]), dim=1)
+
+    def start(self, source: Tensor, mask: Tensor, max_length: int) -> DecoderState:
+        if self.max_places is not None and (needed := self.most_places(source.size(1), max_length)) > self.max_places:
+            told = f"sources and outputs of these lengths take {needed} places, but the model has {self.max_places}"
+            raise ConfigError(Problem("search.max_length", told))
+        tokens, mask = self._read(source, mask)
+        cache = library().DynamicCache
+        if not self.has_encoder:
+            return self._after_prompts(tokens, mask, cache(config=self.body.config))
+        states = self.body.get_encoder()(input_ids=tokens, attention_mask=mask.long()).last_hidden_state
+        caches = library().EncoderDecoderCache(cache(config=self.body.config), cache(config=self.body.config))
+        first = source.new_tensor(self._first).expand(source.size(0), -1)
+        state = PretrainedState(caches, first[:, -1], 1, mask.long(), states)
+        for token in first[:, :-1].unbind(dim=1):
+            _, state = self._next(token, state)
+        return state
+
+    def _after_prompts(self, tokens: Tensor, mask: Tensor, cache: Any) -> DecoderState:
+        """Prompts end at the right, so that all go on in one column."""
+        lengths = mask.sum(dim=1, keepdim=True)  # (B,1)
+        columns = torch.arange(tokens.size(1), device=tokens.device)
+        places = (columns - (tokens.size(1) - lengths)) % tokens.size(1)
+        tokens, mask = tokens.gather(1, places), mask.gather(1, places)
+        state = PretrainedState(cache, tokens[:, -1], 1, mask[:, :-1].long(), None, lengths[:, 0] - 1)
+        if tokens.size(1) > 1:
+            positions = (mask.long().cumsum(dim=1) - 1).clamp(min=0)[:, :-1]
+            self.body(input_ids=tokens[:, :-1], **self._of_prompt(state, positions), logits_to_keep=1)
+        return state
+
+    def _of_prompt(self, state: PretrainedState, positions: Tensor) -> dict[str, Any]:
+        given = {"attention_mask": state.mask, "past_key_values": state.cache, "use_cache": True}
+        return {**given, "position_ids": positions} if self._takes_positions else given
+
+    def step(self, tokens: Tensor, state: DecoderState) -> tuple[Tensor, DecoderState]:
+        assert isinstance(state, PretrainedState)
+        theirs = torch.where(tokens == Vocab.bos, state.first, self.numbers.to_theirs[tokens])
+        features, state = self._next(theirs, state)
+        return self._head(features), state
+
+    def _next(self, theirs: Tensor, state: PretrainedState) -> tuple[Tensor, PretrainedState]:
+        """theirs (N,) -> features (N,D)."""
+        if state.memory is None:
+            mask = torch.cat(
+                (
+                    state.mask,
+                    torch.ones_like(state.mask[:, :1]) if state.mask.size(1) else torch.ones_like(theirs)[:, None],
+                ),
+                dim=1,
+            )
+            state = replace(state, mask=mask)
+            assert state.positions is not None
+            given = self._of_prompt(state, state.positions[:, None])
+            output = self.body(input_ids=theirs[:, None], **given)
+            return output.logits[:, -1], replace(state, positions=state.positions + 1)
+        output = self.body(
+            decoder_input_ids=theirs[:, None],
+            encoder_outputs=library().modeling_outputs.BaseModelOutput(last_hidden_state=state.memory),
+            attention_mask=state.mask,
+            past_key_values=state.cache,
+            use_cache=True,
+        )
+        # Its keys and values are in the cache from now on; only how many there are is looked at.
+        return output.logits[:, -1], replace(state, memory=state.memory[:1].expand(len(theirs), -1, -1))
+
+    def attention_weights(self, batch: Batch) -> Tensor | None:
+        """The mean over layers and heads of the attention to the source, without what stands around it."""
+        if not self.has_encoder or not batch.source.size(1):
+            return None
+        source, mask = self._read(batch.source, batch.source_mask)
+        usual = self.body.config._attn_implementation
+        self.body.set_attn_implementation("eager")  # the one that tells its weights
+        try:
+            found = self.body(
+                input_ids=source,
+                attention_mask=mask.long(),
+                decoder_input_ids=self._behind_first(batch.target),
+                use_cache=False,
+                output_attentions=True,
+            ).cross_attentions
+        finally:
+            self.body.set_attn_implementation(usual)
+        weights = torch.stack([layer.float().mean(dim=1) for layer in found]).mean(dim=0)  # (B,P+T,S)
+        start = self._read.num_before
+        weights = weights[:, len(self._first) - 1 :, start : start + batch.source.size(1)] * batch.source_mask[:, None]
+        return weights / weights.sum(dim=2, keepdim=True).clamp(min=torch.finfo(weights.dtype).tiny)
+
+
+@dataclass(frozen=True)
+class PretrainedState(DecoderState):
+    """first (N,): what is read in the place of bos. width: hypotheses of each source. mask (N,S) of the source or, in a
+    model without an encoder, of all that was read. memory (N,S,D). positions (N,): of the next token.
+    """
+
+    cache: Any
+    first: Tensor
+    width: int
+    mask: Tensor
+    memory: Tensor | None
+    positions: Tensor | None = None
+
+    def select(self, sources: Tensor) -> DecoderState:
+        rows = (sources[:, None] * self.width + torch.arange(self.width, device=sources.device)).flatten()
+        self.cache.batch_select_indices(rows)
+        return self._with_rows(rows)
+
+    def reorder(self, hypotheses: Tensor) -> DecoderState:
+        if self.memory is not None and len(hypotheses) == len(self.mask):  # what belongs to the source stays
+            self.cache.self_attention_cache.batch_select_indices(hypotheses)
+            return self
+        self.cache.batch_select_indices(hypotheses)
+        width = self.width * len(hypotheses) // len(self.mask)
+        return replace(self._with_rows(hypotheses), width=width)
+
+    def _with_rows(self, rows: Tensor) -> PretrainedState:
+        memory, positions = self.memory, self.positions
+        return replace(
+            self,
+            first=self.first[rows],
+            mask=self.mask[rows],
+            memory=None if memory is None else memory[:1].expand(len(rows), -1, -1),
+            positions=None if positions is None else positions[rows],
+        )
+
+
+def _add_lora(body: nn.Module, rank: int, alpha: int, dropout: float, modules: list[str] | None) -> None:
+    """Beside the layers of these names; the old weights are frozen."""
+    try:
+        from peft import LoraConfig, inject_adapter_in_model
+    except ImportError as error:
+        raise ConfigError(Problem("model.adapter", "lora needs peft: pip install 'seq2seq[pretrained]'")) from error
+    body.requires_grad_(False)
+    config = LoraConfig(r=rank, lora_alpha=alpha, lora_dropout=dropout, target_modules=modules)
+    try:
+        inject_adapter_in_model(config, body)
+    except ValueError as error:
+        raise ValueError(f"lora_modules: {' '.join(str(error).split())}") from error
+
+
+def _freeze(model: Pretrained, patterns: list[str]) -> None:
+    """Raises ValueError for a pattern that is the name of nothing."""
+    for pattern in patterns:
+        found = False
+        for name, parameter in model.body.named_parameters():
+            parts = name.split(".")
+            prefixes = [".".join(parts[:end]) for end in range(1, len(parts) + 1)]
+            if any(
+                fnmatchcase(prefix, pattern) or fnmatchcase(prefix.removeprefix("model."), pattern)
+                for prefix in prefixes
+            ):
+                parameter.requires_grad = False
+                found = True
+        if not found:
+            names = (name.removeprefix("model.") for name, _ in model.body.named_parameters())
+            known = dict.fromkeys(name.split(".")[0] for name in names)
+            raise ValueError(f"freeze: nothing is called {pattern!r}; there are: {listed(list(known), 8)}")

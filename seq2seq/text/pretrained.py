@@ -1,0 +1,63 @@
+"""What others have trained, read by the transformers library: nothing that runs code of the folder or hub."""
+
+from __future__ import annotations
+
+import logging
+import os
+import warnings
+from pathlib import Path
+from typing import Any, Literal
+
+from seq2seq.errors import ConfigError, Problem
+
+Kind = Literal["tokenizer", "config", "seq2seq", "causal", "encoder"]
+
+EXTRA = "the library `transformers` is missing: pip install 'seq2seq[pretrained]'"
+
+
+def library() -> Any:
+    """The transformers library, quiet. Raises ConfigError where it is missing."""
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    try:
+        import transformers
+    except ImportError as error:
+        raise ConfigError(Problem("", EXTRA)) from error
+    warnings.filterwarnings("ignore", module="transformers")
+    transformers.utils.logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    return transformers
+
+
+def read_from(kind: Kind, path: str, **options: Any) -> Any:
+    """A hub id or a local folder. Raises ConfigError that says what is wrong with it."""
+    transformers = library()
+    classes = {
+        "tokenizer": transformers.AutoTokenizer,
+        "config": transformers.AutoConfig,
+        "seq2seq": transformers.AutoModelForSeq2SeqLM,
+        "causal": transformers.AutoModelForCausalLM,
+        "encoder": transformers.AutoModel,
+    }
+    folder = Path(path).expanduser()
+    is_folder = folder.is_dir()
+    if not is_folder and (folder.is_absolute() or path.startswith((".", "~")) or path.count("/") > 1):
+        raise ConfigError(Problem("path", f"{path}: there is no such folder"))
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
+    try:
+        return classes[kind].from_pretrained(
+            str(folder) if is_folder else path, local_files_only=is_folder, trust_remote_code=False, **options
+        )
+    except Exception as error:  # the library raises whatever its parts do
+        raise ConfigError(Problem("path", _told(path, is_folder, error))) from error
+
+
+def _told(path: str, is_folder: bool, error: Exception) -> str:
+    reason = " ".join(str(error).split("\n")[0].split())[:300] or type(error).__name__
+    if "trust_remote_code" in str(error):
+        return f"{path}: needs code of its own to be run, which is not done here"
+    if is_folder:
+        return f"{path}: cannot be read ({reason}); it should hold config.json, model.safetensors and the tokenizer"
+    return (
+        f"{path}: cannot be had from the hub ({reason}); without a network take a local folder with config.json, "
+        "model.safetensors and the tokenizer"
+    )

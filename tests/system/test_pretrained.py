@@ -1,0 +1,166 @@
+"""Models of the transformers library with the three commands."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file
+
+from seq2seq.data.demo import Demo
+
+from ..pretrained_models import make
+from .conftest import Command
+
+SHORT = (
+    "trainer.max_steps=4", "trainer.validate_every=2", "trainer.validation_examples=4", "trainer.max_tokens=500",
+    "data.train=300", "data.validation=10", "data.test=8", "optimizer.lr=1e-3", "trainer.device=cpu",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def lines() -> list[str]:
+    read = Demo(train=300).split("train")
+    assert read is not None
+    return [text for example in read.read() for text in (example.source, example.target)]
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory, lines: list[str]) -> Path:
+    folder = tmp_path_factory.mktemp("models")
+    for family in ("t5", "gpt2", "bert"):
+        make(family, folder / family, lines)
+    return folder
+
+
+@pytest.fixture
+def here(models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The working directory, with a folder of models of its own."""
+    shutil.copytree(models, tmp_path / "models")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)  # no waiting for what cannot be reached
+    Path("in.txt").write_text("the old man sees the dog\n\nthe small cat\n", encoding="utf-8")
+    return tmp_path
+
+
+def weights(run: str, step: int = 4) -> dict[str, bytes]:
+    file = Path(run, f"checkpoints/step_{step:08}/model.safetensors")
+    return {name: tensor.numpy().tobytes() for name, tensor in load_file(file).items()}
+
+
+def test_a_run_is_complete_and_continues_exactly(command: Command, here: Path) -> None:
+    train = ("seq2seq-train", "model=pretrained", "model.path=models/t5", *SHORT)
+    told = command(*train, "run=whole")
+    assert told.status == 0, told.err
+    assert command(*train, "run=parted", "trainer.max_steps=2").status == 0
+    shutil.rmtree("models")
+    told = command("seq2seq-train", "run=parted", "trainer.max_steps=4")
+    assert told.status == 0, told.err
+    assert weights("parted") == weights("whole")
+    told = command("seq2seq-translate", "run=whole", "input=in.txt", "search.max_length=8")
+    assert told.status == 0, told.err
+    assert told.out.count("\n") == 3
+    assert told.out.split("\n")[1] == ""
+    told = command("seq2seq-evaluate", "run=whole", "split=test", "search.max_length=8")
+    assert told.status == 0, told.err
+    assert "test: 8 sentences, checkpoint best (step" in told.out
+
+
+def test_a_language_model_reads_the_source_as_its_prompt(command: Command, here: Path) -> None:
+    told = command("seq2seq-train", "model=pretrained", "model.path=models/gpt2", *SHORT, "run=run")
+    assert told.status == 0, told.err
+    told = command("seq2seq-translate", "run=run", "input=in.txt", "search.max_length=5", "search.beam_size=3")
+    assert (told.status, told.out.count("\n")) == (0, 3)
+
+
+def test_text_alone(command: Command, here: Path) -> None:
+    given = ("model=pretrained", "model.path=models/gpt2", "data.source=null", "run=run")
+    told = command("seq2seq-train", *given, *SHORT)
+    assert told.status == 0, told.err
+    told = command("seq2seq-translate", "run=run", "input=in.txt", "search.max_length=12")
+    assert told.status == 0, told.err
+    assert told.out.startswith("the old man sees the dog")
+
+
+def test_an_adapter_is_stored_alone(command: Command, here: Path) -> None:
+    lora = ("model=pretrained", "model.path=models/t5", "model.adapter=lora", "model.lora_rank=2")
+    told = command("seq2seq-train", *lora, *SHORT, "run=run")
+    assert told.status == 0, told.err
+    stored = weights("run")
+    assert stored
+    assert all(".lora_" in name for name in stored)
+    assert any(any(stored[name]) for name in stored if "lora_B" in name)  # zeros at first
+    told = command("seq2seq-translate", "run=run", "input=in.txt", "search.max_length=5")
+    assert (told.status, told.out.count("\n")) == (0, 3)
+    shutil.rmtree("models")
+    told = command("seq2seq-translate", "run=run", "input=in.txt")
+    assert (told.status, told.out) == (2, "")
+    assert "models/t5" in told.err
+
+
+def test_what_is_frozen_stays(command: Command, here: Path) -> None:
+    frozen = ("model=pretrained", "model.path=models/t5", "model.freeze=encoder", "run=run")
+    told = command("seq2seq-train", *frozen, *SHORT)
+    assert told.status == 0, told.err
+    before, after = weights("run", 2), weights("run", 4)
+    same = {name for name in before if before[name] == after[name]}
+    assert {name for name in before if name.startswith("body.encoder.block")} <= same
+    assert not {name for name in before if name.startswith("body.decoder.block")} & same
+
+
+def test_an_encoder_under_a_decoder_of_ours(command: Command, here: Path) -> None:
+    mixed = (
+        "model=encoder_decoder", "model/encoder=pretrained", "model.encoder.path=models/bert",
+        "model.encoder.freeze=true", "model/decoder=lstm_tiny", "model.decoder.d_model=16",
+    )  # fmt: skip
+    told = command("seq2seq-train", *mixed, *SHORT, "run=run")
+    assert told.status == 0, told.err
+    before, after = weights("run", 2), weights("run", 4)
+    read = load_file("models/bert/model.safetensors")["encoder.layer.0.output.dense.weight"].numpy().tobytes()
+    assert after["encoder.body.encoder.layer.0.output.dense.weight"] == read
+    assert before["decoder.head.weight"] != after["decoder.head.weight"]
+    shutil.rmtree("models")
+    told = command("seq2seq-translate", "run=run", "input=in.txt", "search.max_length=5")
+    assert (told.status, told.out.count("\n")) == (0, 3)
+
+
+def test_without_training(command: Command, here: Path) -> None:
+    asis = ("model=pretrained", "model.path=models/t5", "search.max_length=6")
+    told = command("seq2seq-translate", *asis, "input=in.txt")
+    assert told.status == 0, told.err
+    assert told.out.count("\n") == 3
+    assert command("seq2seq-translate", *asis, "input=in.txt").out == told.out
+    assert command("seq2seq-translate", "run=runs/t5", "input=in.txt", "search.max_length=6").out == told.out
+    told = command("seq2seq-evaluate", *asis, "source=in.txt", "target=in.txt")
+    assert told.status == 0, told.err
+    assert "3 sentences, checkpoint untrained\n" in told.out
+    told = command("seq2seq-translate", "model=pretrained", "model.path=models/gpt2", "run=runs/t5", "input=in.txt")
+    assert (told.status, told.out) == (2, "")
+    assert "runs/t5 is a run of its own, of model.path=models/t5: name another with run=..." in told.err
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (["model=pretrained"], "model.path: is missing; it has to be given"),
+        (["model=pretrained", "model.path=models/none/x"], "model.path: models/none/x: there is no such folder"),
+        (["model=pretrained", "model.path=nobody/nothing"], "model.path: nobody/nothing: cannot be had from the hub ("),
+        (["model=pretrained", "model.path=models/t5", "model.source_language=en"],
+         "model.source_language: the model at path knows no languages: leave it out"),
+        (["model=pretrained", "model.path=models/t5", "tokenizer=words"],
+         "tokenizer: model=pretrained knows the tokens of its own tokenizer alone: leave tokenizer out"),
+        (["model=pretrained", "model.path=models/t5", "model.freeze=[encodr]"],
+         "model: freeze: nothing is called 'encodr'; there are: shared, encoder, decoder"),
+        (["model=pretrained", "model.path=models/gpt2", "trainer.max_length=400"],
+         "trainer.max_length: texts of 400 tokens take 802 places, but the model has 600: set a smaller one"),
+        (["model=pretrained", "model.path=models/bert"],
+         "model.path: models/bert: bert is an encoder: model/encoder=pretrained takes it"),
+        (["model=encoder_decoder", "model/encoder=pretrained", "model/decoder=lstm_tiny"],
+         "model.encoder.path: is missing; it has to be given"),
+    ],
+)  # fmt: skip
+def test_mistakes(command: Command, here: Path, given: list[str], message: str) -> None:
+    told = command("seq2seq-train", *given, *SHORT, "run=run")
+    assert (told.status, told.out) == (2, "")
+    assert message in told.err
+    assert "Traceback" not in told.err
+    assert not Path("run/checkpoints").exists()
