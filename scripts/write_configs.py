@@ -17,6 +17,7 @@ import yaml
 from seq2seq.binding import REQUIRED, family_of, options_of
 from seq2seq.cli.compose import config_folder
 from seq2seq.data.filters import filters
+from seq2seq.metrics.base import metrics
 from seq2seq.plugins import load_components
 from seq2seq.registry import Family
 from seq2seq.training.options import TrainerOptions
@@ -46,7 +47,7 @@ def generated() -> dict[str, str]:
     """File below configs/ -> text, for every registered component of the project itself."""
     files = {"trainer/trainer.yaml": component_text(TrainerOptions, None)}
     for family in Family.all.values():
-        if family is filters:  # configs/data/filters holds choices of several, each with all options of its filters
+        if family in (filters, metrics):  # their files hold choices of several, each with all of its options
             continue
         for name, component in family.components.items():
             if component.__module__.startswith("seq2seq."):

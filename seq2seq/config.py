@@ -4,23 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 from torch.optim import Optimizer
 
 from seq2seq.binding import bind, options_of, to_plain
 from seq2seq.data.corpus import Corpus, corpora
 from seq2seq.data.filters import Filter, Sieve
+from seq2seq.data.reading import Reading, Side
 from seq2seq.errors import CheckpointError, ConfigError, Problem
+from seq2seq.metrics.base import Metric
+from seq2seq.metrics.scores import USUAL, Watched, clashes, watched_score
 from seq2seq.models.base import Model
 from seq2seq.plugins import installed_plugins, load_components
-from seq2seq.registry import Factory, NonNegativeInt
+from seq2seq.registry import Factory, NonNegativeInt, PositiveInt
 from seq2seq.search.base import Search
 from seq2seq.text.tokenizer import Tokenizer
 from seq2seq.training.loss import Loss
 from seq2seq.training.options import TrainerOptions
 from seq2seq.training.run_dir import RunDir
 from seq2seq.training.schedules import Schedule
+
+OF_READING = ("template", "truncate", "max_source_tokens", "max_target_tokens")  # stay as in training
+Made = TypeVar("Made")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +36,7 @@ class RunConfig:
     elsewhere: what the user sets in another place, filters in data.filters, and so on.
     """
 
-    elsewhere: ClassVar[tuple[str, ...]] = ("filters", "streaming", "workers")
+    elsewhere: ClassVar[tuple[str, ...]] = ("filters", "streaming", "workers", *OF_READING)
 
     model: Factory[Model]
     data: Factory[Corpus]
@@ -40,30 +46,67 @@ class RunConfig:
     loss: Factory[Loss]
     search: Factory[Search]
     trainer: TrainerOptions
+    metrics: Mapping[str, Factory[Metric] | None] = field(default_factory=dict)
     plugins: list[str] = field(default_factory=list)
     cache: str | None = None
     init_from: str | None = None
     filters: Mapping[str, Factory[Filter] | None] = field(default_factory=dict)
     streaming: bool = False
     workers: NonNegativeInt | None = None
+    template: str | None = None
+    truncate: Side = "right"
+    max_source_tokens: PositiveInt | None = None
+    max_target_tokens: PositiveInt | None = None
 
     @property
     def has_source(self) -> bool:
         """Whether the data is pairs, and not text alone."""
         return self.data().source is not None
 
+    @property
+    def reading(self) -> Reading:
+        """What becomes of the texts before they are read."""
+        limits = self.max_source_tokens, self.max_target_tokens
+        return Reading(self.template, self.truncate, *limits, self.data().tags)
+
     def sieve(self, part: Corpus | None = None) -> Sieve:
         """The filters of the training data, of one of its parts. Raises ConfigError with every refusal."""
-        made: dict[str, Filter] = {}
-        problems: list[Problem] = []
-        for name, factory in self.filters.items():
-            try:
-                made |= {name: factory()} if factory is not None else {}
-            except ConfigError as error:
-                problems += map(_in_data, error.problems)
+        made, problems = _made(self.filters)
+        if problems:
+            raise ConfigError(*map(_in_data, problems))
+        return Sieve(made) if part is None else Sieve(made, part.tags, part.context)
+
+    def measures(self) -> dict[str, Metric]:
+        """The metrics that are asked for. Raises ConfigError with every refusal."""
+        made, problems = _made(self.metrics)
+        problems += clashes(self.metrics)
+        languages = dict.fromkeys(part.target for part in self.data().parts.values())
+        problems += [
+            Problem(f"metrics.{key}", told)
+            for key, metric in made.items()
+            for language in languages
+            for told in metric.problems(language)
+        ]
         if problems:
             raise ConfigError(*problems)
-        return Sieve(made) if part is None else Sieve(made, part.tags, part.context)
+        return made
+
+    @property
+    def watched(self) -> Watched:
+        """The score that tells the best checkpoint. Raises ConfigError for one that training does not measure."""
+        return watched_score(self.trainer.metric, self.metrics, self.has_source)
+
+
+def _made(factories: Mapping[str, Factory[Made] | None]) -> tuple[dict[str, Made], list[Problem]]:
+    """What is not null, by its name; and every refusal."""
+    made: dict[str, Made] = {}
+    problems: list[Problem] = []
+    for name, factory in factories.items():
+        try:
+            made |= {name: factory()} if factory is not None else {}
+        except ConfigError as error:
+            problems += error.problems
+    return made, problems
 
 
 OF_THE_COMMAND = ("run", "check")  # keys of seq2seq-train that do not change what a run is
@@ -123,7 +166,7 @@ def stored_form(config: RunConfig) -> dict[str, Any]:
 def completed(stored: Mapping[str, Any]) -> Mapping[str, Any]:
     """A stored tree with the defaults of options that are newer; as it is where it does not fit this version."""
     try:
-        return stored_form(bind_run(stored))
+        return stored_form(bind_run({"metrics": USUAL, **stored}))
     except ConfigError:
         return stored
 
@@ -133,7 +176,7 @@ def read_stored(run: RunDir, given: Mapping[str, Any]) -> dict[str, Any]:
 
     Raises CheckpointError for a run that cannot be read, ConfigError for one with plugins that are not typed.
     """
-    stored = run.read_config()
+    stored = {"metrics": USUAL, **run.read_config()}
     load_components(_plugins(given))
     # A run may come from a stranger: what its config names is imported only where the user has chosen it.
     trusted = {*_plugins(given), *installed_plugins().values()}
@@ -150,13 +193,13 @@ def read_stored(run: RunDir, given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def read_run(run: RunDir, changes: Mapping[str, Any]) -> RunConfig:
-    """A stored config, changed for this use: `search` and `data` may differ from those of training.
+    """A stored config, changed for this use: `search`, `metrics` and `data` may differ from those of training.
 
     Raises CheckpointError for a run that cannot be read, ConfigError for a change that is wrong.
     """
     stored = read_stored(run, changes)
     trained = bind_run(stored)
-    changed = bind_run(merge(stored, changes))
+    changed = bind_run(_changed(stored, changes))
     if changed.has_source != trained.has_source:
         told = "with" if trained.has_source else "without"
         raise ConfigError(Problem("data.source", f"the run was trained on data {told} a source"))
@@ -168,7 +211,18 @@ def read_data(run: RunDir, changes: Mapping[str, Any]) -> Corpus:
 
     Raises CheckpointError for a run that cannot be read, ConfigError for a change that is wrong.
     """
-    return bind_run(merge(read_stored(run, changes), changes)).data()
+    return bind_run(_changed(read_stored(run, changes), changes)).data()
+
+
+def _changed(stored: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """The stored tree with the changes laid over. Raises ConfigError where how the model reads is typed."""
+    typed, old = changes.get("data"), stored["data"]
+    other = [key for key in OF_READING if isinstance(typed, Mapping) and typed.get(key, old.get(key)) != old.get(key)]
+    if other:
+        raise ConfigError(*(Problem(f"data.{key}", "stays as in the run's training") for key in other))
+    merged = merge(stored, changes)
+    of_reading = {key: stored["data"][key] for key in OF_READING if key in stored["data"]}
+    return {**merged, "data": {**merged["data"], **of_reading}}
 
 
 def merge(stored: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

@@ -34,7 +34,7 @@ from seq2seq.training.checkpoint import (
     load_weights,
 )
 from seq2seq.training.compiled import CompiledLayers, compile_layers
-from seq2seq.training.evaluator import ValidationPart, Validator
+from seq2seq.training.evaluator import ValidationPart, Validator, text_size
 from seq2seq.training.generators import seed_generators
 from seq2seq.training.options import TrainerOptions
 from seq2seq.training.parallel import ALONE, Parallel
@@ -78,8 +78,10 @@ def check(config: RunConfig) -> None:
         model = tried(lambda: config.model(toy, toy if one_vocab else Vocab((*Vocab.special, "c"))))
     if not has_source:
         problems += _without_a_source(config, model)
-    if model is not None:
-        problems += _too_long(model, options.max_length)
+    if corpus is not None:
+        problems += config.reading.problems(has_source)
+        if model is not None:
+            problems += _too_long(model, options.max_length, config.reading.limits(options.max_length))
     if config.streaming and corpus is not None:
         try:
             corpus.shares(None)
@@ -90,6 +92,8 @@ def check(config: RunConfig) -> None:
         problems.append(Problem("trainer.strategy", told))
     builders: list[Callable[[], object]] = [
         config.sieve,
+        config.measures,
+        lambda: config.watched,
         config.loss,
         config.search,
         partial(config.optimizer, [("weight", torch.nn.Parameter(torch.zeros(2, 3)))]),
@@ -103,29 +107,29 @@ def check(config: RunConfig) -> None:
     for build in builders:
         tried(build)
     if problems:
-        raise ConfigError(*problems)
+        raise ConfigError(*dict.fromkeys(problems))
 
 
-def _too_long(model: Model, max_length: int) -> Iterator[Problem]:
-    """Lengths that a part has no places for."""
+def _too_long(model: Model, max_length: int, limits: tuple[int | None, int | None]) -> Iterator[Problem]:
+    """Lengths that a part has no places for. limits: of source and target, where they are shortened."""
+    source, target = (limit or max_length for limit in limits)
     parts: list[Any] = list(model.modules())
     for part in parts:
         limit = getattr(part, "max_places", None)
-        if limit is not None and (needed := part.most_places(max_length, max_length)) > limit:
-            told = f"texts of {max_length} tokens take {needed} places, but the model has {limit}: set a smaller one"
-            yield Problem("trainer.max_length", told)
+        if limit is not None and (needed := part.most_places(source, target)) > limit:
+            what = f"texts of {max_length}" if source == target == max_length else f"{source} and {target}"
+            told = f"{what} tokens take {needed} places, but the model has {limit}: set a smaller one"
+            yield Problem("trainer.max_length" if what.startswith("texts") else "data.max_source_tokens", told)
 
 
 def _without_a_source(config: RunConfig, model: Model | None) -> Iterator[Problem]:
     """What does not fit text alone."""
-    name, metric = config.model.name, config.trainer.metric
+    name = config.model.name
     if config.model.component.needs_source:
         told = f"is null: model={name} needs a source; model=decoder_only learns from text alone"
         yield Problem("data.source", told)
     if model is not None and model.learns_source:
         yield Problem("model.loss_on", "text without a source has nothing but the target: set target")
-    if metric in ("bleu", "chrf"):
-        yield Problem("trainer.metric", f"text without a source has no {metric}: set loss")
 
 
 def make_trainer(
@@ -167,7 +171,7 @@ def make_trainer(
         schedule=config.schedule(total_steps),
         loader=loader,
         validator=_validator(config, validation, model, tokenizers, device, precision, strategy),
-        checkpoints=store_of(checkpoints, options, has_source=tokenizers.source is not None),
+        checkpoints=store_of(checkpoints, config),
         reporters=[],
         options=options,
         device=device,
@@ -186,9 +190,16 @@ def total_steps_of(options: TrainerOptions, loader: Loader) -> int | None:
     return min((limit for limit in limits if limit is not None), default=None)
 
 
-def store_of(folder: Path, options: TrainerOptions, has_source: bool) -> CheckpointStore:
-    metric = options.metric or ("bleu" if has_source else "loss")
-    return CheckpointStore(folder, metric=metric, keep_last=options.keep_last, keep_best=options.keep_best)
+def store_of(folder: Path, config: RunConfig) -> CheckpointStore:
+    """config: that of training, whose metrics tell the best checkpoint."""
+    options, watched = config.trainer, config.watched
+    return CheckpointStore(
+        folder,
+        metric=watched.name,
+        lower_is_better=watched.lower_is_better,
+        keep_last=options.keep_last,
+        keep_best=options.keep_best,
+    )
 
 
 def _validator(
@@ -202,26 +213,33 @@ def _validator(
 ) -> Validator | None:
     if source is None:
         return None
-    options, corpus = config.trainer, config.data()
+    options, corpus, reading = config.trainer, config.data(), config.reading
     by_part: dict[str, list[Example]] = {}
     for example in islice(source.read(), options.validation_examples):
         by_part.setdefault(corpus.place_of(example.number)[0], []).append(example)
     parts = {}
     for name, examples in sorted(by_part.items(), key=lambda item: [*corpus.parts].index(item[0])):
         title = f"encoding the validation data{f' {name}' if name else ''}"
-        encoded = encode(ListSource(examples), tokenizers, title, None)
+        encoded = encode(ListSource(examples), tokenizers, title, reading)
+        if encoded.counts.shortened:
+            what = title.removeprefix("encoding ")
+            log.info("%s: %s shortened to %s", what, f"{encoded.counts.shortened:,}", reading.told)
+        size = None
         if tokenizers.source is None:
+            size = text_size(encoded, examples, tokenizers.target.vocab.unk)
             examples = [replace(e, source=_prompt(e.target)) for e in examples[: options.samples]]
         part = corpus.parts[name]
-        parts[name] = ValidationPart(encoded, examples, part.target, part.context)
-    search = Beam(beam_size=options.validation_beam_size)
+        parts[name] = ValidationPart(encoded, examples, part.target, part.context, size)
+    longest = reading.max_target_tokens if tokenizers.source is not None else None  # that of text counts the prompt
+    search = Beam(beam_size=options.validation_beam_size, max_length=longest)
     return Validator(
         model=model,
         parts=parts,
-        translator=_translator(options, model, tokenizers, search, options.token_budget, device, precision),
+        translator=_translator(config, model, tokenizers, search, options.token_budget, device, precision),
         max_tokens=options.token_budget,
         device=device,
         autocast=precision,
+        metrics={key: metric for key, metric in config.measures().items() if metric.while_training},
         strategy=strategy,
     )
 
@@ -233,7 +251,7 @@ def _prompt(text: str) -> str:
 
 
 def _translator(
-    options: TrainerOptions,
+    config: RunConfig,
     model: Model,
     tokenizers: TokenizerPair,
     search: Search,
@@ -248,10 +266,11 @@ def _translator(
         tokenizers.target,
         search,
         max_tokens=max_tokens,
-        max_length=options.max_length,
+        max_length=config.trainer.max_length,
         device=device,
         precision_context=precision,
         tag=tag,
+        reading=config.reading,
     )
 
 
@@ -270,11 +289,11 @@ class LoadedRun:
     def translator(self, max_tokens: int, tag: str | None = None) -> Translator:
         search = self.config.search()
         return _translator(
-            self.config.trainer, self.model, self.tokenizers, search, max_tokens, self.device, self.precision, tag
+            self.config, self.model, self.tokenizers, search, max_tokens, self.device, self.precision, tag
         )
 
     def encode(self, source: Source) -> EncodedCorpus:
-        return encode(source, self.tokenizers, "encoding", None)
+        return encode(source, self.tokenizers, "encoding", self.config.reading)
 
 
 def load_run(
@@ -290,11 +309,12 @@ def load_run(
     if model.keeps_outside_weights:
         model.load_outside_weights()
     options = config.trainer
-    store = store_of(run.checkpoints, options, config.has_source)
     if model.usable_untrained and not run.has_checkpoints:
         chosen = []
         model.load_outside_weights()
     else:
+        trained = read_run(run, {"plugins": config.plugins}) if "metrics" in changes else config
+        store = store_of(run.checkpoints, trained)
         chosen = store.choose(checkpoint, average=options.average, average_of=options.average_of)
         load_weights(model, *chosen)
     model.to(used_device).eval()

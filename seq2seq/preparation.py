@@ -20,6 +20,7 @@ from seq2seq.data.encoded import EncodedCorpus, Encoder, encode_source
 from seq2seq.data.filters import Surroundings
 from seq2seq.data.pools import Part, Pools, PreparedPools
 from seq2seq.data.prepared import content_of, key_of, locked, prepare
+from seq2seq.data.reading import Reading
 from seq2seq.data.report import data_report, told
 from seq2seq.data.streams import Stream, StreamedPools
 from seq2seq.data.variation import make_variation
@@ -77,6 +78,7 @@ def _known_or_trained_tokenizers(config: RunConfig, source: Source) -> Tokenizer
     if identity is None:
         return _train_tokenizers(config, source)
     made_by = [identity, to_plain(config.tokenizer), config.has_source, config.data().symbols, config.streaming]
+    made_by += [config.template] if config.template is not None else []
     folder = _cache(config) / "tokenizers" / key_of(*made_by)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -108,7 +110,8 @@ def _train_tokenizers(config: RunConfig, source: Source) -> TokenizerPair:
         return islice(source.read(), STREAM_SAMPLE if config.streaming else None)
 
     def sources() -> Iterator[str]:  # noise makes sources of targets
-        return (example.source or example.target if noisy else example.source for example in examples())
+        found = (example.source or example.target if noisy else example.source for example in examples())
+        return map(config.reading.text, found)
 
     def targets() -> Iterator[str]:
         return (example.target for example in examples())
@@ -152,10 +155,12 @@ def training_data(
     with processes of its own where data is streamed.
     """
     corpus, max_length = config.data(), config.trainer.max_length
-    limit = max_length if config.has_source else None
+    reading = config.reading
+    of_source, of_target = reading.limits(max_length)
+    assert of_target is not None
     encoders = {name: _encoder(config, corpus.parts[name], held_out, tokenizers) for name in sources}
     plain = {name: encoder.sieve.plain for name, encoder in encoders.items()}
-    variations = [make_variation(tokenizers, corpus.parts[name].noise) for name in sources]
+    variations = [make_variation(tokenizers, corpus.parts[name].noise, reading) for name in sources]
     if config.streaming:
         shares = corpus.shares(None)
         streams = [
@@ -163,7 +168,8 @@ def training_data(
             for (name, source), vary in zip(sources.items(), variations, strict=True)
         ]
         workers = -(-usual_workers() // ranks_here) if config.workers is None else config.workers
-        return TrainingData(StreamedPools(streams, shares, workers), {}, plain, (limit, max_length))
+        longest = (of_source if config.has_source else None, of_target)
+        return TrainingData(StreamedPools(streams, shares, workers), {}, plain, longest)
     encoded = {}
     for name, source in sources.items():
         try:
@@ -174,8 +180,7 @@ def training_data(
             raise
     parts = [Part(part, vary) for part, vary in zip(encoded.values(), variations, strict=True)]
     pools = PreparedPools(parts, corpus.shares([len(part) for part in encoded.values()]))
-    longest = [part.longest() for part in encoded.values()]
-    of_source, of_target = (max(of_side) for of_side in zip(*longest, strict=True))
+    of_source, of_target = (max(side) for side in zip(*(part.longest() for part in encoded.values()), strict=True))
     if any(corpus.parts[name].noise is not None for name in sources):
         of_source = max(of_source, of_target)
     return TrainingData(pools, encoded, plain, (of_source if config.has_source else None, of_target))
@@ -196,7 +201,8 @@ def _encoder(config: RunConfig, part: Corpus, held_out: Sequence[Source], tokeni
     surroundings = Surroundings(None if alone else part.source, part.target, seen)
     for one in sieve.filters.values():
         one.learn(surroundings)
-    return Encoder(None if alone else tokenizers.source, tokenizers.target, config.trainer.max_length, sieve)
+    source_tokenizer = None if alone else tokenizers.source
+    return Encoder(source_tokenizer, tokenizers.target, config.trainer.max_length, sieve, config.reading)
 
 
 def _prepared(
@@ -215,9 +221,12 @@ def _prepared(
                 max_length=encoder.max_length,
                 progress=advance,
                 sieve=encoder.sieve,
+                reading=encoder.reading,
             )
     languages = [corpus.source, corpus.target]
     made_by = [identities, languages, to_plain(config.filters), content_of(run.tokenizer), encoder.max_length]
+    reading = replace(encoder.reading, tags=())  # tags are in the texts
+    made_by += [str(reading)] if reading != Reading() else []
     folder = _cache(config) / "prepared" / key_of(*made_by)
     try:
         with progress_bar(title, source.about_how_many()) as advance:
@@ -266,6 +275,9 @@ def _cache(config: RunConfig) -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "seq2seq"
 
 
-def encode(source: Source, tokenizers: TokenizerPair, title: str, max_length: int | None) -> EncodedCorpus:
+def encode(source: Source, tokenizers: TokenizerPair, title: str, reading: Reading) -> EncodedCorpus:
+    """All of it, whatever its lengths."""
     with progress_bar(title, source.about_how_many()) as advance:
-        return encode_source(source, tokenizers.source, tokenizers.target, max_length=max_length, progress=advance)
+        return encode_source(
+            source, tokenizers.source, tokenizers.target, max_length=None, progress=advance, reading=reading
+        )

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from seq2seq.config import RunConfig, completed, stored_form
+from seq2seq.config import RunConfig, completed, read_run, stored_form
 from seq2seq.data.corpus import Source, Split, open_splits
 from seq2seq.errors import CheckpointError, ConfigError, DataError, Problem, UserError, listed
 from seq2seq.pipeline import check, make_trainer, store_of, total_steps_of
@@ -209,10 +209,14 @@ def _check_same_data(trainer: Trainer) -> None:
 
 
 def _initial_checkpoint(config: RunConfig) -> Checkpoint:
-    """The best of the run that this one begins with. Raises CheckpointError where there is none."""
+    """The best, by its own metric, of the run that this one begins with. Raises CheckpointError where there is none."""
     other = RunDir(Path(str(config.init_from)).expanduser())
     other.read_config()
-    store = store_of(other.checkpoints, config.trainer, config.has_source)
+    try:
+        trained = read_run(other, {"plugins": config.plugins})
+    except UserError:  # of another version, or with plugins; the weights may fit all the same
+        trained = config
+    store = store_of(other.checkpoints, trained)
     return store.choose("best", average=1, average_of="best")[0]
 
 
@@ -263,13 +267,16 @@ def _announce(config: RunConfig, data: TrainingData, trainer: Trainer) -> None:
     number = sum(parameter.numel() for parameter in trainer.model.parameters())
     used = resolve_precision(options.precision, trainer.device)
     if not data.encoded:
-        log.info("data: read and encoded while training")
+        told = f"; longer ones are shortened to {config.reading.told}" if config.reading.told else ""
+        log.info("data: read and encoded while training%s", told)
     for name, encoded in data.encoded.items():
         left_out = {
             "an empty side": encoded.counts.empty,
             f"more than trainer.max_length={options.max_length} tokens": encoded.counts.long,
         }
         told = "; ".join(f"{count:,} with {why} left out" for why, count in left_out.items() if count)
+        if encoded.counts.shortened:
+            told += f"{'; ' if told else ''}{encoded.counts.shortened:,} shortened to {config.reading.told}"
         unit = "lines of text" if encoded.sources is None else "training pairs"
         log.info("%s: %s %s%s", name or "data", f"{len(encoded):,}", unit, f" ({told})" if told else "")
     shares = config.data().shares([len(encoded) for encoded in data.encoded.values()] or None)

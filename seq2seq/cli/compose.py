@@ -14,9 +14,10 @@ from typing import Any, NoReturn
 
 from seq2seq.errors import ConfigError, Problem, suggest
 
-UNPLACED = {"recipe", "experiment", "debug"}  # groups whose files lay their keys over the whole config
+UNPLACED = {"task", "recipe", "experiment", "debug"}  # groups whose files lay their keys over the whole config
 MAX_NAME = 120  # characters; file names have a limit
 NOTATION = re.compile(r"[\[\]{}()'\"\\]")  # lists, mappings, functions, quotes, escapes: meant as what they are
+TEMPLATE = re.compile(r"[^'\"\\]*\{source\}[^'\"\\]*")  # a text with a place in it, not yet quoted
 FOREIGN = re.compile(r"[^\w/+.$%*@?|:,\s-]", re.ASCII)  # what has no meaning outside quotes
 PLACED = re.compile(r"^ *- /([\w/]+)@(\w+):", re.MULTILINE)  # in a defaults list
 COMPLAINTS = {  # of Hydra, and what we say; the first group of the pattern is the key
@@ -58,7 +59,9 @@ def compose_jobs(config_name: str) -> list[Job]:
     known = groups(folders)
     known |= {f"{group}@{place}": known[group] for place, group in placed(folders).items()}
     if config_name != "train":
-        known = {group: known[group] for group in ("search", "data", "model", "tokenizer") if config_name != "export"}
+        outside = ("search", "data", "model", "tokenizer")
+        changed = {"evaluate": (*outside, "metrics"), "translate": outside}
+        known = {group: known[group] for group in changed.get(config_name, ())}
     given = _all_forgiving(overrides, known)
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises instead of printing, so that the fault is told in our words
     jobs: list[Job] = []
@@ -210,7 +213,7 @@ def forgiving(override: str, known: Mapping[str, list[str]]) -> list[str]:
         if all(choice in known[group] for choice in value.split(",")):
             return [f"{group}={value}"]
         return [f"~{group}", f"++{part}.name={value}"]  # a plugin without a YAML file
-    if FOREIGN.search(value) and not NOTATION.search(value):
+    if TEMPLATE.fullmatch(value) or (FOREIGN.search(value) and not NOTATION.search(value)):
         value = f"'{value}'"
     return [f"{key}={value}" if "/" in key else f"++{key}={value}"]
 

@@ -23,8 +23,9 @@ from seq2seq.registry import PositiveInt
 if TYPE_CHECKING:
     from seq2seq.data.corpus import Context, Example, Source
     from seq2seq.export.choice import Choice
-    from seq2seq.metrics.scores import Score
+    from seq2seq.metrics.base import Metric, Score
     from seq2seq.pipeline import LoadedRun
+    from seq2seq.training.run_dir import RunDir
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +34,7 @@ Split = Literal["train", "validation", "test"]
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluateOptions:
-    """What the command takes; `search` and `data` are laid over what the run stored."""
+    """What the command takes; `search`, `metrics` and `data` are laid over what the run stored."""
 
     run: str
     split: Split = "test"
@@ -41,13 +42,13 @@ class EvaluateOptions:
     target: str | None = None
     tag: str | None = None
     checkpoint: str = "best"
-    tokenize: str | None = None
     max_tokens: PositiveInt | None = None
     backend: Literal["auto", "torch", "ctranslate2"] = "auto"
     device: str = "auto"
     precision: Literal["auto", "fp32", "bf16", "int8"] = "fp32"
     threads: PositiveInt | None = None
     search: dict[str, Any] | None = None
+    metrics: dict[str, Any] | None = None
     data: dict[str, Any] | None = None
     plugins: str | list[str] = field(default_factory=list)
 
@@ -77,12 +78,8 @@ def main() -> None:
 def check(tree: dict[str, Any]) -> EvaluateOptions:
     """Raises ConfigError for what is wrong with the options."""
     from seq2seq.binding import bind
-    from seq2seq.metrics.scores import make_scorer
 
-    options = bind(EvaluateOptions, tree)
-    if options.tokenize is not None:
-        make_scorer("bleu", options.tokenize)
-    return options
+    return bind(EvaluateOptions, tree)
 
 
 def evaluate(tree: dict[str, Any], command: list[str]) -> None:
@@ -95,6 +92,7 @@ def evaluate(tree: dict[str, Any], command: list[str]) -> None:
     options = check(tree)
     setup_logging(None)
     loaded, choice = _load(options, tree)
+    metrics = loaded.config.measures() if choice is not None else {}
     examples = list(_source(loaded, options).read())
     parts = _parts(loaded, examples, options)
     folder = _folder(loaded.run.evaluation, options)
@@ -121,7 +119,7 @@ def evaluate(tree: dict[str, Any], command: list[str]) -> None:
             "precision": options.precision,
         }
         for name, part in parts.items():
-            measured[name] |= _scores(part, hypotheses, options)
+            measured[name] |= _scores(part, hypotheses, metrics)
         write_replaced(folder / "hypotheses.txt", "".join(f"{line}\n" for line in hypotheses.values()))
     results = plain(whole([*measured.values()])) | about
     if len(parts) > 1:
@@ -144,9 +142,11 @@ def _load(options: EvaluateOptions, tree: dict[str, Any]) -> tuple[LoadedRun, Ch
     from seq2seq.config import read_data
     from seq2seq.export.choice import choose, torch_precision, use_threads
     from seq2seq.pipeline import load_run
+    from seq2seq.training.run_dir import RunDir
 
     use_threads(options.threads)
-    changes = {key: tree[key] for key in ("search", "data", "plugins") if tree.get(key)}
+    changes = {key: tree[key] for key in ("search", "metrics", "data", "plugins") if tree.get(key)}
+    _check_trust(RunDir(Path(options.run).expanduser()), changes)
     loaded = load_run(
         Path(options.run).expanduser(),
         options.checkpoint,
@@ -155,7 +155,7 @@ def _load(options: EvaluateOptions, tree: dict[str, Any]) -> tuple[LoadedRun, Ch
         precision=torch_precision(options.precision),
     )
     if loaded.tokenizers.source is None:
-        useless = [key for key in ("search", "tokenize", "backend") if tree.get(key)]
+        useless = [key for key in ("search", "metrics", "backend") if tree.get(key)]
         useless += ["precision"] if options.precision == "int8" else []
         if useless:
             raise ConfigError(*(Problem(key, "a language model is measured without translating") for key in useless))
@@ -165,6 +165,22 @@ def _load(options: EvaluateOptions, tree: dict[str, Any]) -> tuple[LoadedRun, Ch
     return loaded, choose(
         loaded, options.max_tokens, backend=options.backend, precision=options.precision, tag=options.tag
     )
+
+
+def _check_trust(run: RunDir, changes: Mapping[str, Any]) -> None:
+    """Raises ConfigError where a metric would read a file that can run code, and only the run, which may come from a
+    stranger, names it.
+    """
+    from seq2seq.config import read_run
+
+    for key, factory in read_run(run, changes).metrics.items():
+        option = factory.component.runs_code if factory is not None else None
+        typed = (changes.get("metrics") or {}).get(key)
+        if factory is None or option is None or (isinstance(typed, Mapping) and option in typed):
+            continue
+        file = factory.options[option]
+        told = f"the run uses {file}, which can run code when it is loaded; allow it: metrics.{key}.{option}={file}"
+        raise ConfigError(Problem(f"metrics.{key}", f"{told}, or metrics.{key}=null"))
 
 
 def _folder(evaluation: Path, options: EvaluateOptions) -> Path:
@@ -207,12 +223,24 @@ def _source(loaded: LoadedRun, options: EvaluateOptions) -> Source:
 class Part:
     """What is scored by itself. examples: their sources as the model reads them, but for a tag.
 
-    language: of the target. context: what the model writes with each translation, and is not scored.
+    language: of the target. context: what the model writes with each translation, and is not scored. tags: what the
+    sources may begin with.
     """
 
     examples: list[Example]
     language: str
     context: Context | None
+    tags: tuple[str, ...]
+
+    @property
+    def plain_sources(self) -> list[str]:
+        """Without tags and context."""
+        from seq2seq.data.corpus import last_sentence
+
+        found = [last_sentence(self.context, example.source) for example in self.examples]
+        for tag in self.tags:
+            found = [source.removeprefix(f"{tag} ") for source in found]
+        return found
 
 
 def _parts(loaded: LoadedRun, examples: list[Example], options: EvaluateOptions) -> dict[str, Part]:
@@ -227,12 +255,12 @@ def _parts(loaded: LoadedRun, examples: list[Example], options: EvaluateOptions)
             context = own.context
             sources = context.with_context(example.source for example in examples)
             examples = [replace(e, source=source) for e, source in zip(examples, sources, strict=True)]
-        return {"": Part(examples, language, context)}
+        return {"": Part(examples, language, context, () if options.files else corpus.tags)}
     parts: dict[str, Part] = {}
     for name, part in corpus.parts.items():
         of_part = [example for example in examples if corpus.place_of(example.number)[0] == name]
         if of_part:
-            parts[name] = Part(of_part, part.target, part.context)
+            parts[name] = Part(of_part, part.target, part.context, part.tags)
     return parts
 
 
@@ -240,29 +268,33 @@ def _measure(loaded: LoadedRun, part: Part, options: EvaluateOptions) -> dict[st
     """What scores.json holds of the model alone, without translating."""
     from seq2seq.data.corpus import ListSource, tagged
     from seq2seq.export.choice import MAX_TOKENS
-    from seq2seq.training.evaluator import mean_loss
+    from seq2seq.training.evaluator import teacher_forced, text_size
 
     examples = part.examples
     encoded = loaded.encode(ListSource([replace(e, source=tagged(options.tag, e.source)) for e in examples]))
     if encoded.counts.empty:
         log.warning("%d examples with an empty side are not part of the loss", encoded.counts.empty)
-    loss = mean_loss(
+    if encoded.counts.shortened:
+        told = "examples shortened to %s, as in training: %s; translations are compared with whole targets"
+        log.warning(told, loaded.config.reading.told, f"{encoded.counts.shortened:,}")
+    forced = teacher_forced(
         loaded.model,
         encoded,
         max_tokens=options.max_tokens or MAX_TOKENS,
         device=loaded.device,
         autocast=loaded.precision,
     )
-    results: dict[str, Any] = {"loss": loss, "perplexity": math.exp(loss), "sentences": len(examples)}
-    if encoded.sources is None:
-        if any((flat == loaded.tokenizers.target.vocab.unk).any() for flat, _ in encoded.targets.parts):
-            log.warning("no bits per byte: the text holds what the tokenizer does not know")
-            return results
-        num_tokens = int(encoded.target_lengths.sum()) + len(encoded)  # eos counts as a token, and as a byte
-        targets = {example.number: example.target for example in examples}
-        num_bytes = sum(len(targets[number].encode()) + 1 for number in map(int, encoded.numbers))
-        return results | {"bits_per_byte": loss * num_tokens / math.log(2) / num_bytes}
-    return results
+    results: dict[str, Any] = {
+        "loss": forced.loss,
+        "perplexity": math.exp(forced.loss),
+        "token_accuracy": forced.token_accuracy,
+        "sentences": len(examples),
+    }
+    size = text_size(encoded, examples, loaded.tokenizers.target.vocab.unk)
+    if size is None and encoded.sources is None:
+        why = "texts are shortened" if encoded.counts.shortened else "the text holds what the tokenizer does not know"
+        log.warning("no perplexity of words and bytes: %s", why)
+    return results | forced.per_text(size)
 
 
 def _translate(choice: Choice, parts: Iterable[Part]) -> dict[int, str]:
@@ -282,15 +314,17 @@ def _translate(choice: Choice, parts: Iterable[Part]) -> dict[int, str]:
     }
 
 
-def _scores(part: Part, hypotheses: Mapping[int, str], options: EvaluateOptions) -> dict[str, Score]:
+def _scores(part: Part, hypotheses: Mapping[int, str], metrics: Mapping[str, Metric]) -> dict[str, Score]:
+    from seq2seq.metrics.base import Texts
     from seq2seq.metrics.scores import corpus_scores
 
-    return corpus_scores(
+    texts = Texts(
         [hypotheses[example.number] for example in part.examples],
         [example.target for example in part.examples],
-        target_language=part.language,
-        tokenize=options.tokenize,
+        part.language,
+        part.plain_sources,
     )
+    return corpus_scores(metrics, texts, confidence=True)
 
 
 if __name__ == "__main__":

@@ -17,6 +17,9 @@ examples
   seq2seq-train model=decoder_only data=text_files data.source=null \\
                 data.target=de data.train=corpus/train run=runs/lm
                                            a language model, of one side alone
+  seq2seq-train task=summarization data=cnn_dailymail
+                                           summaries; see also task=dialogue and
+                                           task=generation
   seq2seq-train -m model=lstm_tiny,transformer_tiny optimizer.lr=1e-3,5e-4
                                            a sweep: four runs
 """
@@ -28,6 +31,7 @@ keys that are often set
                            (.gz too)
   trainer.max_steps=N      trainer.max_tokens=N    trainer.validate_every=N
   optimizer.lr=X           trainer.precision=bf16  trainer.device=cpu
+  metrics.rouge={}         also measures it        trainer.metric=rougeL
   trainer.devices=N        N processes on this machine, a GPU each
 
   seq2seq-train --cfg job                  every key with its value
@@ -50,7 +54,10 @@ keys
   source=F target=F    files instead of a split; a language model has no source
   tag=TAG              with files: a tag of the run's data, before each source
   checkpoint=WHICH     best (the default), last, average, step_00001000, a path
-  tokenize=NAME        BLEU's tokenizer; follows the target language by default
+  metrics=NAME         other scores than the run's own: translation, dialogue,
+                       summarization, generation or none
+  metrics.*            a change: metrics.bleu.tokenize=zh, metrics.rouge={},
+                       metrics.ter=null
   search.*, data.*     anything that should differ from what the run stored;
                        data=NAME, search=NAME: another one
   backend=NAME         auto (the default), torch or ctranslate2; see
@@ -88,6 +95,8 @@ keys
                        translated: with output, the two sides of a corpus
   tag=TAG              a tag of the run's data, put before each line, and each
                        part of one that is too long
+                       (of a dialogue, a line is all that was said before the
+                       answer: turn <turn> turn)
   resume=true          continues an output that an earlier start of the same
                        command left, after its last whole line
   attention=FILE       also writes alignments, a line for each translation:

@@ -105,6 +105,7 @@ def translate(tree: dict[str, Any], command: list[str]) -> None:
         quiet = typing or (options.output is None and sys.stdout.isatty())
         advance = None if quiet else stack.enter_context(progress_bar("translating", None))
         stack.enter_context(_stopping(outputs))
+        stack.callback(outputs.tell_shortened, translator.reading.max_source_tokens)
         lines = given.with_context(outputs.context)
         for block, plain in _searched(translator, lines, given.following, outputs.done, advance, choice.told):
             outputs.write(translator, block, plain)
@@ -215,7 +216,7 @@ class Outputs:
         from seq2seq.cli.lines_out import OutputFile, open_new
 
         others = [("input", status) for status in given.files]
-        self.done = 0
+        self.done = self.shortened = 0
         self.nbest = False
         self.context: Context | None = None
         self.json = options.attention is not None and Path(options.attention).suffix in JSON_LINES
@@ -243,6 +244,7 @@ class Outputs:
         """Of a block with all its hypotheses, what is not there yet. plain: its lines, as they are copied."""
         skip = max(self.done - (block.first_line - 1), 0)
         lines, found = block.lines[skip:], translator.decode(block)[skip:]
+        self.shortened += block.num_shortened
         if not lines:
             return
         self.begin()
@@ -256,6 +258,10 @@ class Outputs:
             for text in _alignments(translator, lines, found, self.json, self.context):
                 self.attention.write(text, self.done)
         self.done += len(lines)
+
+    def tell_shortened(self, limit: int | None) -> None:
+        if self.shortened:
+            log.warning("lines shortened to data.max_source_tokens=%s: %s", limit, f"{self.shortened:,}")
 
     def begin(self) -> None:
         """Takes away what is written anew, in all files before the first line goes to one of them."""

@@ -14,6 +14,8 @@ from seq2seq.registry import Family
 
 Split = Literal["train", "validation", "test"]
 
+LINE_BREAK = " "
+
 
 @dataclass(frozen=True, slots=True)
 class Example:
@@ -108,6 +110,8 @@ class Corpus(ABC):
     symbols: what stands in texts and should be one token, as tags, masks and separators.
     noise: what makes pairs of the training texts, which are read alone, anew whenever one is loaded.
     context: what its texts are read with; those of its splits have it already.
+    line_break: what stands in the place of line breaks in texts. Another one than a space stands between the texts of
+    lists, too, which are no texts otherwise.
     """
 
     source: str | None
@@ -117,6 +121,7 @@ class Corpus(ABC):
     symbols: tuple[str, ...] = ()
     noise: Noise | None = None
     context: Context | None = None
+    line_break: str = LINE_BREAK
 
     def key(self, option: str) -> str:
         """Where the user sets what is called so in most corpora, for example `train`."""

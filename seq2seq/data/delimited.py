@@ -48,7 +48,7 @@ class Tsv(TableCorpus):
 
     def read_file(self, path: Path) -> Iterator[Texts]:
         rows = (decode_line(line, str(path), n).split("\t") for n, line in enumerate(byte_lines(path), start=1))
-        return _texts(enumerate(rows, start=1), self.fields, self.header, path)
+        return _texts(enumerate(rows, start=1), self.fields, self.header, path, self.line_break)
 
 
 @corpora.register("csv")
@@ -89,7 +89,7 @@ class Csv(TableCorpus):
         self.delimiter = delimiter
 
     def read_file(self, path: Path) -> Iterator[Texts]:
-        return _texts(self._rows(path), self.fields, self.header, path)
+        return _texts(self._rows(path), self.fields, self.header, path, self.line_break)
 
     def _rows(self, path: Path) -> Iterator[tuple[int, list[str]]]:
         """Each with the number of its first line."""
@@ -121,7 +121,7 @@ def _columns(
 
 
 def _texts(
-    rows: Iterator[tuple[int, list[str]]], fields: tuple[str | None, str], header: bool, path: Path
+    rows: Iterator[tuple[int, list[str]]], fields: tuple[str | None, str], header: bool, path: Path, line_break: str
 ) -> Iterator[Texts]:
     """rows: with the numbers of their lines, the header among them."""
     names: list[str] | None = None
@@ -133,7 +133,7 @@ def _texts(
         if len(row) < needed:
             told = f"{len(row)} column{'s' if len(row) != 1 else ''}, but {needed} are needed"
             raise DataError(f"{path}, line {number}: {told}")
-        source, target = ("" if column is None else one_line(row[column]) for column in columns)
+        source, target = ("" if column is None else one_line(row[column], line_break) for column in columns)
         yield source, target
 
 

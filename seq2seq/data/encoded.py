@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from seq2seq.data.corpus import Example, Source
 from seq2seq.data.filters import Finding, Sieve
+from seq2seq.data.reading import Reading
 from seq2seq.errors import DataError
 from seq2seq.text.tokenizer import Tokenizer
 
@@ -88,12 +89,16 @@ class Numbers:
 
 @dataclass(frozen=True)
 class Counts:
-    """Examples that a split holds, and those that were left out: an empty side, too many tokens, filters."""
+    """Examples that a split holds, and those that were left out: an empty side, too many tokens, filters.
+
+    shortened: of the others, those that lost tokens; filters may have left out some of them.
+    """
 
     read: int = 0
     empty: int = 0
     long: int = 0
     filtered: int = 0
+    shortened: int = 0
 
     def __add__(self, other: Counts) -> Counts:
         parts = (mine + theirs for mine, theirs in zip(astuple(self), astuple(other), strict=True))
@@ -227,26 +232,32 @@ def chained(blocks: Sequence[Block]) -> Block:
 @dataclass(frozen=True)
 class Encoder:
     """Examples -> a Block. Leaves out examples with a side of no tokens or of more than max_length (bos and eos not
-    counted). source_tokenizer: None for text alone. sieve: what else to examine; `sieved` leaves out by it.
+    counted), but for sides that `reading` shortens. source_tokenizer: None for text alone. sieve: what else to examine;
+    `sieved` leaves out by it.
     """
 
     source_tokenizer: Tokenizer | None
     target_tokenizer: Tokenizer
     max_length: int | None
     sieve: Sieve = field(default_factory=lambda: Sieve({}))
+    reading: Reading = field(default_factory=Reading)
 
     def __call__(self, examples: Sequence[Example]) -> Block:
-        sides = [self.target_tokenizer.encode_batch([example.target for example in examples])]
+        targets, shortened = self.reading.targets(self.target_tokenizer, [example.target for example in examples])
+        sides = [targets]
         if self.source_tokenizer is not None:
-            sides.append(self.source_tokenizer.encode_batch([example.source for example in examples]))
+            sources, of_source = self.reading.sources(self.source_tokenizer, [example.source for example in examples])
+            sides.append(sources)
+            shortened = shortened | of_source
         lengths = np.stack([_lengths(ids) for ids in sides])
+        limits = [limit or np.inf for limit in reversed(self.reading.limits(self.max_length))][: len(sides)]
         empty = lengths.min(axis=0) == 0
-        long = ~empty & (lengths.max(axis=0) > (self.max_length or np.inf))
+        long = ~empty & (lengths > np.array(limits)[:, None]).any(axis=0)
         kept: list[int] = np.flatnonzero(~(empty | long)).tolist()
         return Block(
             np.fromiter((examples[i].number for i in kept), np.int64, count=len(kept)),
             [_flat([ids[i] for i in kept], of_side[kept]) for ids, of_side in zip(sides, lengths, strict=True)],
-            Counts(len(examples), int(empty.sum()), int(long.sum())),
+            Counts(len(examples), int(empty.sum()), int(long.sum()), shortened=int(shortened[kept].sum())),
             [examples[i] for i in kept],
             [values[kept] for values in self.sieve.examine(examples)],
         )
@@ -279,6 +290,7 @@ def encode_source(
     keep_text: bool = False,
     progress: Callable[[int], None] | None = None,
     sieve: Sieve | None = None,
+    reading: Reading | None = None,
 ) -> EncodedCorpus:
     """Reads all of `source` into memory, as Encoder says. `progress` hears after each block how many more examples have
     been read.
@@ -286,7 +298,7 @@ def encode_source(
     Raises DataError where no example remains.
     """
     sieve = sieve or Sieve({})
-    encode = Encoder(source_tokenizer, target_tokenizer, max_length, sieve)
+    encode = Encoder(source_tokenizer, target_tokenizer, max_length, sieve, reading or Reading())
     sides = [_Growing() for _ in range(1 if source_tokenizer is None else 2)]
     numbers, texts, counts = array("q"), list[Example](), Counts()
     for block in sieved(watched(encode_blocks(source, encode), progress), sieve):

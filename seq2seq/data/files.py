@@ -8,7 +8,7 @@ from glob import glob, has_magic
 from pathlib import Path
 from typing import Any
 
-from seq2seq.data.corpus import Corpus, Example, Source, Split, corpora
+from seq2seq.data.corpus import LINE_BREAK, Corpus, Example, Source, Split, corpora
 from seq2seq.data.lines import about_how_many_lines, one_line, resolve
 from seq2seq.errors import DataError
 
@@ -126,10 +126,11 @@ def matching(pattern: str) -> list[Path]:
     return found
 
 
-def field_of(row: Mapping[str, Any], field: str, where: str) -> str:
+def field_of(row: Mapping[str, Any], field: str, where: str, line_break: str = LINE_BREAK) -> str:
     """The text in a row's field, as one line; a dot leads into a nested row, and `translation.` may be left out.
 
-    null is an empty text. Raises DataError, beginning with `where`, for a row that lacks it or holds no text there.
+    line_break: of the corpus. null is an empty text. Raises DataError, beginning with `where`, for a row that lacks it
+    or holds no text there.
     """
     value: Any = row
     path = field.split(".") if field not in row else [field]
@@ -140,6 +141,7 @@ def field_of(row: Mapping[str, Any], field: str, where: str) -> str:
             names = ", ".join(sorted(value)) if isinstance(value, Mapping) else type(value).__name__
             raise DataError(f"{where}: no field {field!r}; there is {names or 'nothing'}")
         value = value[name]
-    if value is not None and not isinstance(value, str):
+    is_list = line_break != LINE_BREAK and isinstance(value, list) and all(isinstance(text, str) for text in value)
+    if value is not None and not isinstance(value, str) and not is_list:
         raise DataError(f"{where}: {field!r} holds {str(value)[:40]!r}, not text")
-    return one_line(value)
+    return one_line(value, line_break)

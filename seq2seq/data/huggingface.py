@@ -5,10 +5,11 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from seq2seq.data.corpus import Corpus, Example, IndexedSource, Source, Split, corpora
+from seq2seq.data.corpus import LINE_BREAK, Corpus, Example, IndexedSource, Source, Split, corpora
 from seq2seq.data.fields import FieldError, find_field, texts_of
 from seq2seq.data.files import both_fields
 from seq2seq.errors import DataError
@@ -18,13 +19,22 @@ if TYPE_CHECKING:
 
 CHUNK = 4096  # rows that are fetched together: one by one takes minutes for a large corpus
 
-Paths = tuple[list[str] | None, list[str]]  # to the texts of the source, if there is one, and of the target
+
+@dataclass(frozen=True)
+class Fields:
+    """paths: to the texts of the source, if there is one, and of the target.  line_break: the corpus's."""
+
+    paths: tuple[list[str] | None, list[str]]
+    line_break: str
+
+    def __str__(self) -> str:
+        return str(self.paths) if self.line_break == LINE_BREAK else f"{self.paths} {self.line_break}"
 
 
 class HuggingFaceSource(IndexedSource):
     """One split. The texts stay on disk, mapped into memory."""
 
-    def __init__(self, dataset: datasets.Dataset, fields: Paths) -> None:
+    def __init__(self, dataset: datasets.Dataset, fields: Fields) -> None:
         self._dataset = dataset.with_format("arrow")
         self._fields = fields
 
@@ -50,7 +60,7 @@ class HuggingFaceSource(IndexedSource):
 class StreamedSource(Source):
     """One split that is fetched while it is read, and never kept as a whole."""
 
-    def __init__(self, dataset: datasets.IterableDataset, fields: Paths) -> None:
+    def __init__(self, dataset: datasets.IterableDataset, fields: Fields) -> None:
         self._dataset = dataset
         self._fields = fields
 
@@ -65,9 +75,9 @@ class StreamedSource(Source):
                 number += table.num_rows
 
 
-def _examples(table: Any, fields: Paths, number: int) -> Iterator[Example]:
+def _examples(table: Any, fields: Fields, number: int) -> Iterator[Example]:
     """number: of the first row."""
-    sources, targets = (texts_of(table, field) for field in fields)
+    sources, targets = (texts_of(table, path, fields.line_break) for path in fields.paths)
     for offset, (source, target) in enumerate(zip(sources, targets, strict=True)):
         yield Example(source, target, number + offset)
 
@@ -186,7 +196,7 @@ class HuggingFace(Corpus):
             f"{corpora.group}.subset: {self._path} has no subset {missing}; it has {', '.join(sorted(known))}"
         )
 
-    def _find_fields(self, dataset: Any) -> Paths:
+    def _find_fields(self, dataset: Any) -> Fields:
         if dataset.features is not None:
             schema = dataset.features.arrow_schema
         else:  # of a stream they may not be known before the first row
@@ -194,12 +204,12 @@ class HuggingFace(Corpus):
         found: list[list[str] | None] = []
         for side, field in zip(("source", "target"), self._fields, strict=True):
             try:
-                found.append(None if field is None else find_field(schema, field))
+                found.append(None if field is None else find_field(schema, field, self.line_break))
             except FieldError as error:
                 raise DataError(f"{corpora.group}.{side}_field: {self._path}: {error}") from error
         source, target = found
         assert target is not None
-        return source, target
+        return Fields((source, target), self.line_break)
 
 
 def _has(path: str, name: str) -> bool:

@@ -53,8 +53,8 @@ class JsonLines(TableCorpus):
                 raise DataError(f"{where}: not JSON: {error.msg} at column {error.colno}") from error
             if not isinstance(row, dict):
                 raise DataError(f'{where}: a JSON object is needed, as in {{"en": ..., "de": ...}}')
-            source = field_of(row, source_field, where) if source_field is not None else ""
-            target = field_of(row, target_field, where)
+            source = field_of(row, source_field, where, self.line_break) if source_field is not None else ""
+            target = field_of(row, target_field, where, self.line_break)
             if b"\\u" in line:
                 _check_characters(source + target, where)
             yield source, target

@@ -7,7 +7,7 @@ import gzip
 import os
 import re
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import BinaryIO, cast
@@ -87,11 +87,17 @@ def decode_line(line: bytes, name: str, number: int) -> str:
         ) from error
 
 
-def one_line(text: str | None) -> str:
-    """Line breaks become spaces, so that an example is one line of every file that it is written to; None is empty."""
+def one_line(text: str | Sequence[str] | None, line_break: str = " ") -> str:
+    """Line breaks become spaces, or what is given, so that an example is one line of every file that it is written to;
+    None is empty, and the texts of a list are lines.
+    """
     if text is None:
         return ""
-    return re.sub(r"[\r\n]+", " ", text.strip("\r\n")) if "\n" in text or "\r" in text else text
+    if not isinstance(text, str):
+        text = "\n".join(text)
+    if "\n" not in text and "\r" not in text:
+        return text
+    return re.sub(r"[\r\n]+", lambda _: line_break, text.strip("\r\n"))
 
 
 def _decode(lines: Iterator[bytes], name: str) -> Iterator[str]:

@@ -56,10 +56,13 @@ class Parquet(TableCorpus):
 
         try:
             with pyarrow.parquet.ParquetFile(path, memory_map=True) as file:
-                found = [None if field is None else find_field(file.schema_arrow, field) for field in self.fields]
+                found = [
+                    None if field is None else find_field(file.schema_arrow, field, self.line_break)
+                    for field in self.fields
+                ]
                 columns = sorted({names[0] for names in found if names is not None})
                 for batch in file.iter_batches(ROWS, columns=columns):
-                    yield from zip(*(texts_of(batch, names) for names in found), strict=True)
+                    yield from zip(*(texts_of(batch, names, self.line_break) for names in found), strict=True)
         except FieldError as error:
             raise DataError(f"{path}: {error}") from error
         except (pyarrow.ArrowException, OSError) as error:

@@ -42,6 +42,7 @@ def data_report(
             "with an empty side": counts.empty,
             "with too many tokens": counts.long,
             "found by filters": counts.filtered,
+            "shortened": counts.shortened,
         },
         "faults": {
             name: {
@@ -71,7 +72,7 @@ def told(report: Mapping[str, Any]) -> Iterator[str]:
     yield f"examples: {examples['used']:,} of {examples['read']:,} can be used"
     for name, count in examples.items():
         if name not in ("read", "used") and count:
-            yield f"  {count:,} {name}, left out"
+            yield f"  {count:,} {name}, left out" if name != "shortened" else f"  {count:,} shortened"
     for side in ("source", "target"):
         if side in report:
             found = report[side]

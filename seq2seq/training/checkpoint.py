@@ -37,7 +37,6 @@ log = logging.getLogger(__name__)
 
 FORMAT = 1
 WEIGHTS, TRAINING, META = "model.safetensors", "training.pt", "meta.json"
-LOWER_IS_BETTER = {"loss", "perplexity"}
 
 
 @dataclass(frozen=True)
@@ -178,9 +177,12 @@ def _check_fit(model: nn.Module, weights: Mapping[str, Tensor], path: Path) -> N
 class CheckpointStore:
     """The checkpoints of a run. `metric` tells which is the best."""
 
-    def __init__(self, folder: Path, *, metric: str, keep_last: int, keep_best: int) -> None:
+    def __init__(
+        self, folder: Path, *, metric: str, keep_last: int, keep_best: int, lower_is_better: bool = False
+    ) -> None:
         self.folder = folder
         self.metric = metric
+        self.sign = -1 if lower_is_better else 1
         self.keep_last = keep_last
         self.keep_best = keep_best
 
@@ -295,9 +297,8 @@ class CheckpointStore:
 
     def best(self, count: int) -> list[Checkpoint]:
         """The best by the metric, best first; the earlier one where they are equal."""
-        sign = 1 if self.metric in LOWER_IS_BETTER else -1
         scored = [c for c in self.all() if self.metric in c.metrics and not c.stopgap]
-        return sorted(scored, key=lambda checkpoint: (sign * checkpoint.metrics[self.metric], checkpoint.step))[:count]
+        return sorted(scored, key=lambda c: (-self.sign * c.metrics[self.metric], c.step))[:count]
 
     def last(self, count: int) -> list[Checkpoint]:
         """The newest, oldest of them first."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 
 import torch
@@ -12,17 +13,63 @@ import torch
 from seq2seq.data.corpus import Context, Example, last_sentence
 from seq2seq.data.encoded import EncodedCorpus
 from seq2seq.data.loader import ordered_batches
+from seq2seq.metrics.base import Metric, Texts, means
 from seq2seq.metrics.scores import corpus_scores
+from seq2seq.metrics.words import count_words
 from seq2seq.models.base import Model
 from seq2seq.search.alignment import AttentionMap, attention_maps
 from seq2seq.search.backend import evaluating
 from seq2seq.search.translator import Interrupted, Translation, Translator
-from seq2seq.training.loss import CrossEntropy
+from seq2seq.training.loss import measured
 from seq2seq.training.parallel import ALONE, Parallel
 from seq2seq.training.strategies import ONE_PROCESS, Strategy
 
+MOST_NATS = 700  # of a word, by a bad model; the exponential of more is no number
 
-def mean_loss(
+
+@dataclass(frozen=True)
+class TextSize:
+    """Of targets. The end of each counts as a word and as a byte, as it is a token."""
+
+    num_words: int
+    num_bytes: int
+
+
+def text_size(corpus: EncodedCorpus, examples: Iterable[Example], unk: int) -> TextSize | None:
+    """Of the targets of those examples that are in the corpus; None where they hold what the tokenizer does not know,
+    of which there is no probability, or where texts were shortened.
+    """
+    if corpus.counts.shortened or any((flat == unk).any() for flat, _ in corpus.targets.parts):
+        return None
+    targets = {example.number: example.target for example in examples}
+    texts = [targets[number] for number in map(int, corpus.numbers)]
+    num_words = len(texts) + sum(map(count_words, texts))
+    num_bytes = len(texts) + sum(len(text.encode()) for text in texts)
+    return TextSize(num_words, num_bytes)
+
+
+@dataclass(frozen=True)
+class TeacherForced:
+    """What a model thinks of targets that are given to it token by token.
+
+    loss: cross-entropy in nats per label token, eos included, without label smoothing. token_accuracy: labels in 100
+    that the model holds for the likeliest token.
+    """
+
+    loss: float
+    token_accuracy: float
+    num_tokens: int
+
+    def per_text(self, size: TextSize | None) -> dict[str, float]:
+        """Perplexities that do not depend on the tokenizer, as far as they can be told."""
+        if size is None:
+            return {}
+        per_word, per_byte = (self.loss * self.num_tokens / number for number in (size.num_words, size.num_bytes))
+        found = {"word_perplexity": math.exp(per_word)} if per_word < MOST_NATS else {}
+        return found | {"byte_perplexity": math.exp(per_byte), "bits_per_byte": per_byte / math.log(2)}
+
+
+def teacher_forced(
     model: Model,
     corpus: EncodedCorpus,
     *,
@@ -31,12 +78,9 @@ def mean_loss(
     autocast: Callable[[], AbstractContextManager[object]],
     should_stop: Callable[[], bool] = lambda: False,
     parallel: Parallel = ALONE,
-) -> float:
-    """Cross-entropy in nats per label token, eos included, without label smoothing. The ranks take turns with the
-    batches. Raises Interrupted, on all ranks.
-    """
-    loss = CrossEntropy()
-    total = torch.zeros((), device=device)
+) -> TeacherForced:
+    """The ranks take turns with the batches. Raises Interrupted, on all ranks."""
+    total, hits = torch.zeros((), device=device), torch.zeros((), device=device, dtype=torch.int64)
     num_tokens = 0
     stopped = False
     with evaluating(model), torch.inference_mode():
@@ -46,30 +90,35 @@ def mean_loss(
                 break
             moved = batch.to(device)
             with autocast():
-                loss_sum, _ = loss(model.features(moved), model.head, moved.labels)
+                loss_sum, num_hits = measured(model.features(moved), model.head, moved.labels)
             total += loss_sum
+            hits += num_hits
             num_tokens += batch.num_tokens
-    found = parallel.gather((stopped, total.item(), num_tokens))
-    if any(stopped for stopped, _, _ in found):
+    found = parallel.gather((stopped, total.item(), int(hits.item()), num_tokens))
+    if any(stopped for stopped, *_ in found):
         raise Interrupted
-    return sum(part for _, part, _ in found) / sum(count for _, _, count in found)
+    num_tokens = sum(count for *_, count in found)
+    loss, accuracy = (sum(values) / num_tokens for values in list(zip(*found, strict=True))[1:3])
+    return TeacherForced(loss, 100 * accuracy, num_tokens)
 
 
 @dataclass(frozen=True)
 class ValidationPart:
     """examples: what is translated; of text alone, prompts as sources.  context: what is written with translations, and
-    not scored.
+    not scored.  size: of the targets, where perplexities per word and byte shall be told.
     """
 
     corpus: EncodedCorpus
     examples: Sequence[Example]
     target_language: str
     context: Context | None = None
+    size: TextSize | None = None
 
 
 @dataclass(frozen=True)
 class Validator:
-    """Loss, BLEU and chrF on the validation split, whenever the trainer asks; of text alone the loss.
+    """Loss, accuracy and the metrics on the validation split, whenever the trainer asks; of text alone perplexities per
+    word and byte in the place of metrics.
 
     parts: what is measured each by itself, by name.  Of several the metrics are the means of theirs, which are told as
     `bleu/NAME`, too.
@@ -81,6 +130,7 @@ class Validator:
     max_tokens: int
     device: torch.device
     autocast: Callable[[], AbstractContextManager[object]]
+    metrics: Mapping[str, Metric] = field(default_factory=dict)
     strategy: Strategy = ONE_PROCESS
 
     @property
@@ -94,24 +144,25 @@ class Validator:
         Raises Interrupted, on all ranks, where should_stop becomes true on one.
         """
         with self.strategy.whole_model():
-            losses = [self._loss(part, should_stop) for part in self.parts.values()]
+            forced = [self._teacher_forced(part, should_stop) for part in self.parts.values()]
             best = self._translated(should_stop)
-        measured = []
+        found = []
         start = 0
-        for part, loss in zip(self.parts.values(), losses, strict=True):
+        for part, of_model in zip(self.parts.values(), forced, strict=True):
             written = (translation.text for translation in best[start : start + len(part.examples)])
             hypotheses = [last_sentence(part.context, text) for text in written]
-            measured.append({"loss": loss, **_scores(part, hypotheses)})
+            own = {"loss": of_model.loss, "token_accuracy": of_model.token_accuracy}
+            found.append(own | of_model.per_text(part.size) | self._scores(part, hypotheses))
             start += len(part.examples)
-        metrics = {name: sum(of_part[name] for of_part in measured) / len(measured) for name in measured[0]}
+        metrics = means(found)
         metrics["perplexity"] = float(torch.tensor(metrics["loss"], dtype=torch.float64).exp())
-        if len(measured) > 1:
-            for part_name, of_part in zip(self.parts, measured, strict=True):
+        if len(found) > 1:
+            for part_name, of_part in zip(self.parts, found, strict=True):
                 metrics |= {f"{name}/{part_name}": value for name, value in of_part.items()}
         return metrics, best
 
-    def _loss(self, part: ValidationPart, should_stop: Callable[[], bool]) -> float:
-        return mean_loss(
+    def _teacher_forced(self, part: ValidationPart, should_stop: Callable[[], bool]) -> TeacherForced:
+        return teacher_forced(
             self.model,
             part.corpus,
             max_tokens=self.max_tokens,
@@ -143,13 +194,10 @@ class Validator:
         with self.strategy.whole_model():
             return attention_maps(self.translator, lines, translations) or []
 
-
-def _scores(part: ValidationPart, hypotheses: Sequence[str]) -> dict[str, float]:
-    """None of text alone."""
-    if part.corpus.sources is None:
-        return {}
-    references = [example.target for example in part.examples]
-    scores = corpus_scores(
-        hypotheses, references, target_language=part.target_language, confidence=False, metrics=("bleu", "chrf")
-    )
-    return {name: score.score for name, score in scores.items()}
+    def _scores(self, part: ValidationPart, hypotheses: Sequence[str]) -> dict[str, float]:
+        """None of text alone."""
+        if part.corpus.sources is None:
+            return {}
+        texts = Texts(hypotheses, [example.target for example in part.examples], part.target_language)
+        scores = corpus_scores(self.metrics, texts, confidence=False)
+        return {name: score.score for name, score in scores.items()}

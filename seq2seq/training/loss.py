@@ -4,6 +4,7 @@ B examples, T target length, D width, V vocabulary, K label tokens (those that a
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -61,7 +62,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
     ) -> Tensor:
         """features (K,D), weight (V,D), bias (V,), labels (K,) -> their loss."""
         device = features.device.type
-        dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else features.dtype
+        dtype = _computed_in(features)
         needed = ctx.needs_input_grad[:3]
         total = features.new_zeros((), dtype=torch.float32)
         ctx.gradients = [
@@ -71,13 +72,9 @@ class _LinearCrossEntropy(torch.autograd.Function):
         to_features, to_weight, to_bias = ctx.gradients
         with torch.autocast(device, enabled=False):
             cast_weight = weight.to(dtype)
-            chunk = CHUNK.get(device, CHUNK_ELSEWHERE)
-            for start in range(0, len(labels), chunk):
-                some = slice(start, start + chunk)
+            for some in _chunks(len(labels), device):
                 inputs, some_labels = features[some].to(dtype), labels[some, None]
-                logits = F.linear(inputs, cast_weight).float()  # (C,V)
-                if bias is not None:
-                    logits += bias
+                logits = _logits(inputs, cast_weight, bias)  # (C,V)
                 log_probabilities = logits.log_softmax(dim=1)
                 losses = (smoothing - 1.0) * log_probabilities.gather(1, some_labels)
                 if smoothing:
@@ -103,3 +100,36 @@ class _LinearCrossEntropy(torch.autograd.Function):
         (scale,) = gradients
         found = [None if x is None else x * scale for x in ctx.gradients]
         return *found, None, None
+
+
+def measured(features: Tensor, head: nn.Linear, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """As CrossEntropy, but without gradients -> (sum, how many labels are the likeliest token)."""
+    mask = labels != Vocab.pad
+    features, labels = features[mask], labels[mask]  # (K,D), (K,)
+    dtype = _computed_in(features)
+    total, hits = features.new_zeros((), dtype=torch.float32), labels.new_zeros(())
+    with torch.autocast(features.device.type, enabled=False):
+        weight = head.weight.to(dtype)
+        for some in _chunks(len(labels), features.device.type):
+            logits = _logits(features[some].to(dtype), weight, head.bias)  # (C,V)
+            total += F.cross_entropy(logits, labels[some], reduction="sum")
+            hits += (logits.argmax(dim=1) == labels[some]).sum()
+    return total, hits
+
+
+def _computed_in(features: Tensor) -> torch.dtype:
+    device = features.device.type
+    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else features.dtype
+
+
+def _chunks(size: int, device: str) -> Iterator[slice]:
+    chunk = CHUNK.get(device, CHUNK_ELSEWHERE)
+    return (slice(start, start + chunk) for start in range(0, size, chunk))
+
+
+def _logits(features: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """features (C,D), weight (V,D), bias (V,) -> (C,V) in float32."""
+    logits = F.linear(features, weight).float()
+    if bias is not None:
+        logits += bias
+    return logits

@@ -26,7 +26,7 @@ class TrainerOptions:
         save_every: steps between two checkpoints; null = one at each validation
         log_every: steps between two reports
         patience: stop after so many validations without a better metric; null = never
-        metric: what tells the best checkpoint: bleu, chrf or loss; null = bleu, of text alone loss
+        metric: what tells the best checkpoint: one of the metrics, loss or token_accuracy; null = the first metric
         keep_last: newest checkpoints kept
         keep_best: best checkpoints kept
         average: checkpoints that `checkpoint=average` takes the mean of
@@ -54,7 +54,7 @@ class TrainerOptions:
     save_every: PositiveInt | None = None
     log_every: PositiveInt = 50
     patience: PositiveInt | None = None
-    metric: Literal["bleu", "chrf", "loss"] | None = None
+    metric: str | None = None
     keep_last: PositiveInt = 5
     keep_best: PositiveInt = 1
     average: PositiveInt = 5

@@ -17,7 +17,7 @@ from seq2seq.data.loader import Loader
 from seq2seq.errors import ConfigError, UserError
 from seq2seq.models.base import Model
 from seq2seq.search.translator import Interrupted
-from seq2seq.training.checkpoint import LOWER_IS_BETTER, CheckpointStore
+from seq2seq.training.checkpoint import CheckpointStore
 from seq2seq.training.compiled import CompiledLayers
 from seq2seq.training.evaluator import Validator
 from seq2seq.training.generators import generators_state, restore_generators
@@ -259,9 +259,7 @@ class Trainer:
         if not math.isfinite(metrics["loss"]):
             raise self._diverged("validation loss", progress.step)
         progress.metrics, progress.validated_step = metrics, progress.step
-        metric = self.checkpoints.metric
-        value = metrics[metric]
-        sign = -1 if metric in LOWER_IS_BETTER else 1
+        value, sign = metrics[self.checkpoints.metric], self.checkpoints.sign
         gained = progress.best is None or sign * value > sign * progress.best
         progress.best = value if gained else progress.best
         progress.validations_without_gain = 0 if gained else progress.validations_without_gain + 1

@@ -21,6 +21,7 @@ from seq2seq.data.loader import Loader
 from seq2seq.data.mixture import Mixture
 from seq2seq.data.pools import Part, PreparedPools
 from seq2seq.data.prepared import prepare
+from seq2seq.data.reading import Reading
 from seq2seq.data.streams import Stream, StreamedPools
 from seq2seq.data.variation import make_variation
 from seq2seq.plugins import load_components
@@ -44,6 +45,7 @@ def pair(number: int) -> tuple[str, str]:
 PAIRS = [pair(number) for number in range(NUMBER)]
 BOTH = {"source": "en", "target": "de"}
 Options = Mapping[str, Any]
+AS_IT_IS = Reading()
 
 
 def text_files(folder: Path) -> Options:
@@ -116,6 +118,13 @@ def documents(folder: Path) -> Options:
     return {"sentences": Factory(corpora.components["text_files"], "text_files", text_files(folder)), "before": 2}
 
 
+def dialogue(folder: Path) -> Options:
+    lines = "".join(json.dumps({"de": [word for side in both for word in side.split()]}) + "\n" for both in PAIRS)
+    (folder / "a.jsonl").write_text(lines)
+    turns = {"train": str(folder / "a.jsonl"), "source": None, "target": "de"}
+    return {"turns": Factory(corpora.components["jsonl"], "jsonl", turns), "before": 2, "speakers": "w1 w2"}
+
+
 def mixture(folder: Path, **options: Any) -> Options:
     (folder / "jsonl").mkdir()
     parts = {
@@ -132,7 +141,7 @@ def weighted_mixture(folder: Path) -> Options:
 
 MADE: dict[str, tuple[str, Callable[[Path], Options]]] = {
     **{make.__name__: (make.__name__, make) for make in (text_files, tsv, csv, jsonl, parquet, huggingface)},
-    **{make.__name__: (make.__name__, make) for make in (common_crawl, denoising, documents, mixture)},
+    **{make.__name__: (make.__name__, make) for make in (common_crawl, denoising, dialogue, documents, mixture)},
     "huggingface, streaming": ("huggingface", huggingface_streaming),
     "mixture, weighted": ("mixture", weighted_mixture),
     "demo": ("demo", lambda folder: {"train": NUMBER}),
@@ -163,7 +172,7 @@ def _small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("seq2seq.data.encoded.CHUNK", 16)
 
 
-def make_pools(corpus: Corpus, folder: Path, mode: str) -> pools.Pools:
+def make_pools(corpus: Corpus, folder: Path, mode: str, reading: Reading = AS_IT_IS) -> pools.Pools:
     tokenizer = WordTokenizer()
     tokenizer.train(WORDS, ["<b>", "<c>", "<sep>", "<mask>"])
     tokenizers = TokenizerPair(tokenizer, tokenizer)
@@ -173,8 +182,9 @@ def make_pools(corpus: Corpus, folder: Path, mode: str) -> pools.Pools:
         assert source is not None
         sources.append(source)
         alone = part.source is None or part.noise is not None
-        encoders.append(Encoder(None if alone else tokenizer, tokenizer, 30, Sieve({"duplicates": Duplicates()})))
-        variations.append(make_variation(tokenizers, part.noise))
+        sieve = Sieve({"duplicates": Duplicates()})
+        encoders.append(Encoder(None if alone else tokenizer, tokenizer, 30, sieve, reading))
+        variations.append(make_variation(tokenizers, part.noise, reading))
     if mode.startswith("streaming"):
         made = [Stream(*each) for each in zip(sources, encoders, variations, strict=True)]
         return StreamedPools(made, corpus.shares(None), int(mode[-1]))
@@ -210,9 +220,27 @@ def test_going_on_with_processes_that_stream_from_any(corpus: Corpus, world_size
     check_going_on(corpus, "streaming 2", world_size, tmp_path)
 
 
-def check_going_on(corpus: Corpus, mode: str, world_size: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize("mode", ["prepared 2", "streaming 0"])
+@pytest.mark.parametrize("corpus", ["text_files", "mixture"], indirect=True)
+def test_going_on_with_what_is_shortened(corpus: Corpus, mode: str, tmp_path: Path) -> None:
+    reading = Reading("w1 {source} w2", "left", 5, 3, corpus.tags)
+    check_going_on(corpus, mode, 1, tmp_path, reading)
+    loader = Loader(make_pools(corpus, tmp_path / "prepared", mode, reading), max_tokens=40, seed=3)
+    tokenizer = WordTokenizer()
+    tokenizer.train(WORDS, ["<b>", "<c>", "<sep>", "<mask>"])
+    first, last = tokenizer.encode("w1 w2")
+    while loader.epoch == 0:
+        batch = loader.next_batch()
+        for row, mask in zip(batch.source.tolist(), batch.source_mask.tolist(), strict=True):
+            ids = [token for token, real in zip(row, mask, strict=True) if real][:-1]
+            assert len(ids) <= 5
+            assert (ids[0], ids[-1]) == (first, last)
+        assert batch.labels.shape[1] <= 3 + 1
+
+
+def check_going_on(corpus: Corpus, mode: str, world_size: int, tmp_path: Path, reading: Reading = AS_IT_IS) -> None:
     def loaders() -> list[Loader]:
-        found = make_pools(corpus, tmp_path / "prepared", mode)
+        found = make_pools(corpus, tmp_path / "prepared", mode, reading)
         return [Loader(found, max_tokens=40, seed=3, rank=rank, world_size=world_size) for rank in range(world_size)]
 
     whole = loaders()

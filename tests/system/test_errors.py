@@ -159,8 +159,8 @@ def test_several_mistakes_at_once(command: Command) -> None:
         "seq2seq-train: 6 mistakes in the config\n"
         "  data.source: is missing; it has to be given, if only as null\n"
         "  data.target: is missing; it has to be given\n"
-        "  foo: unknown key; there are: cache, data, init_from, loss, model, optimizer, plugins, schedule, search, "
-        "tokenizer, trainer\n"
+        "  foo: unknown key; there are: cache, data, init_from, loss, metrics, model, optimizer, plugins, schedule, "
+        "search, tokenizer, trainer\n"
         "  model.encoder.dropout: should be less than 1, but is 1.5\n"
         "  optimizer.lrr: unknown key; did you mean 'lr'?\n"
         "  trainer.max_steps: should be a whole number, but is 'many'\n",
@@ -331,8 +331,8 @@ def test_patience_without_validation_is_said(command: Command, corpus: None) -> 
         (
             "evaluate run=run beam=3",
             2,
-            "beam: unknown key; there are: backend, checkpoint, data, device, max_tokens, plugins, precision, run, "
-            "search, source, split, tag, target, threads, tokenize",
+            "beam: unknown key; there are: backend, checkpoint, data, device, max_tokens, metrics, plugins, precision, "
+            "run, search, source, split, tag, target, threads",
         ),
         ("evaluate run=run search.beam_sise=3", 2, "search.beam_sise: unknown key; did you mean 'beam_size'?"),
         (
@@ -364,10 +364,35 @@ def test_patience_without_validation_is_said(command: Command, corpus: None) -> 
             "in.txt has 1 lines, two.txt has 2: line n of one must translate line n of the other",
         ),
         (
-            "evaluate run=run tokenize=13b",
+            "evaluate run=run metrics.bleu.tokenize=13b",
             2,
-            "tokenize: unknown '13b'; did you mean '13a'? choices: none, zh, 13a, intl, char, ja-mecab, ko-mecab, spm, "
-            "flores101, flores200, spBLEU-1K",
+            "metrics.bleu.tokenize: should be one of none, zh, 13a, intl, char, ja-mecab, ko-mecab, spm, flores101, "
+            "flores200, spBLEU-1K, but is '13b'; did you mean '13a'?",
+        ),
+        (
+            "evaluate run=run metrics.rogue={}",
+            2,
+            "metrics.rogue: no component is called 'rogue'; did you mean 'rouge'?",
+        ),
+        (
+            "evaluate run=run metrics=sumarization",
+            2,
+            "metrics: no choice 'sumarization'; did you mean 'summarization'?",
+        ),
+        (
+            "evaluate run=run metrics.ter=3",
+            2,
+            "metrics.ter: should be a group of options, {} for the usual ones, or null for none, but is 3",
+        ),
+        (
+            "evaluate run=run metrics.rouge.stem=true",
+            2,
+            "metrics.rouge: stem=true is for English, but the target language is 'de'",
+        ),
+        (
+            "evaluate run=run metrics.loss.name=bleu",
+            2,
+            "metrics.loss: 'loss' is told always: choose another name",
         ),
         ("evaluate run=run checkpoint=lst", 4, "run/checkpoints: no checkpoint 'lst'; did you mean 'last'?"),
         ("translate run=run input=nothere", 3, "input=nothere: no such file"),

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,15 @@ def test_from_text_to_continuations(command: Command, text: list[str]) -> None:
     num_bytes = len("".join(f"{line}\n" for line in text).encode())
     assert scores["bits_per_byte"] == pytest.approx(scores["loss"] / math.log(2) * num_tokens / num_bytes)
     assert f"{scores['bits_per_byte']:.3f}" in told.out
+    assert scores["byte_perplexity"] == pytest.approx(2 ** scores["bits_per_byte"])
+    num_words = sum(len(line.split()) + 1 for line in text)
+    assert math.log(scores["word_perplexity"]) == pytest.approx(scores["loss"] * num_tokens / num_words)
+    for name in ("word", "byte"):
+        assert re.search(rf"^ +\S+    per {name}$", told.out, flags=re.MULTILINE)
+    assert 0 < scores["token_accuracy"] < 100
+    best_validation = next(line for line in metrics if line.get("validation/loss") == min(losses))
+    for name in ("token_accuracy", "word_perplexity", "byte_perplexity", "bits_per_byte"):  # the test split is the same
+        assert best_validation[f"validation/{name}"] == pytest.approx(scores[name], rel=1e-5)
     assert "BLEU" not in told.out
     assert not Path("lm/evaluation/test/hypotheses.txt").exists()
     Path("test").write_bytes(Path("text.de").read_bytes())  # not to be taken for the split
@@ -59,7 +69,7 @@ def test_from_text_to_continuations(command: Command, text: list[str]) -> None:
     assert Path("lm/evaluation/test-file/scores.json").exists()
     blank = json.loads(Path("lm/evaluation/blank.de/scores.json").read_text(encoding="utf-8"))
     assert blank["bits_per_byte"] == pytest.approx(blank["loss"] / math.log(2))  # characters: a token for each byte
-    for key in ("tokenize=char", "search.beam_size=3"):
+    for key in ("metrics.bleu.tokenize=char", "search.beam_size=3"):
         told = command("seq2seq-evaluate", "run=lm", key)
         name = key.partition("=")[0].partition(".")[0]
         message = f"seq2seq-evaluate: {name}: a language model is measured without translating\n"

@@ -1,6 +1,7 @@
 """Every command of the README's `sh` blocks runs, in the order of the page, in one working directory."""
 
 import gzip
+import json
 import os
 import re
 import subprocess
@@ -18,6 +19,7 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 QUICK = "debug=quick trainer.max_steps=2 trainer.validate_every=2 trainer.validation_examples=3 trainer.max_tokens=128"
 SMALLER = {
     "data=text_files": "tokenizer.vocab_size=400",
+    "task=summarization": "tokenizer.vocab_size=400",
     "data=wmt14": "data.path=wmt14 tokenizer.vocab_size=400 tokenizer.byte_fallback=false model.encoder.num_layers=1 "
     "model.decoder.num_layers=1 model.encoder.d_model=16 model.decoder.d_model=16",
 }
@@ -53,6 +55,10 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
             (folder / "corpus" / f"{name}.{language}").write_text(text, encoding="utf-8")
     (folder / "in.txt").write_text("the house\n\nthe number 7\n", encoding="utf-8")
     (folder / "prompts.txt").write_text("das Haus\n\n", encoding="utf-8")
+    (folder / "news").mkdir()
+    for name in ("train", "val"):
+        rows = (json.dumps({"article": f"{english}\n" * 3, "summary": english}) for english, _ in pairs)
+        (folder / "news" / f"{name}.jsonl").write_text("".join(f"{row}\n" for row in rows), encoding="utf-8")
     (folder / "mono").mkdir()
     (folder / "mono" / "news.jsonl.gz").write_bytes(gzip.compress(b'{"de": "das Haus"}\n{"de": ""}\n'))
     local_hub = folder / "wmt14" / "de-en"
@@ -96,7 +102,7 @@ def test_the_readme_s_commands_run(workplace: Path) -> None:
         assert done.returncode == 0, f"{command}\n{done.stderr}"
     assert (workplace / "back.de").read_text(encoding="utf-8") == "das Haus\n\n"
     assert (workplace / "back.en").read_text(encoding="utf-8").count("\n") == 2
-    for name in ("out.txt", "alignments.txt"):
+    for name in ("out.txt", "alignments.txt", "summaries.txt"):
         assert (workplace / name).read_text(encoding="utf-8").count("\n") == 3
     assert (workplace / "runs" / "mine" / "evaluation" / "test" / "scores.json").exists()
     assert (workplace / "runs" / "mine" / "evaluation" / "val.en-val.de" / "scores.json").exists()

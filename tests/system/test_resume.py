@@ -76,7 +76,7 @@ def at(owner, name, before=lambda *arguments: None):
 if place == "update":
     at(torch.nn.utils, "clip_grad_norm_")
 elif place == "validation":
-    at(evaluator, "mean_loss")
+    at(evaluator, "teacher_forced")
 elif place == "write":
     at(checkpoint, "write_synced", write_half)
 elif place == "pointer":

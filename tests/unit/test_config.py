@@ -13,12 +13,14 @@ import yaml
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
+from torch import nn
 
 from seq2seq.cli.compose import config_folder, groups
 from seq2seq.config import RunConfig, bind_run, completed, merge, read_run, stored_form
 from seq2seq.errors import CheckpointError, ConfigError
-from seq2seq.pipeline import check
+from seq2seq.pipeline import check, store_of
 from seq2seq.training.run_dir import RunDir, flatten
+from seq2seq.training_run import _initial_checkpoint
 
 from ..pretrained_models import make
 
@@ -34,11 +36,14 @@ NEEDED: dict[tuple[str, str | None], list[str]] = {  # what a choice leaves to t
     **{("data", name): [*LANGUAGES, "data.train=corpus.x"] for name in ("tsv", "csv", "jsonl", "parquet")},
     ("data", "huggingface"): [*LANGUAGES, "data.path=corpus"],
     ("data", "common_crawl"): ["model=decoder_only_tiny", "data.target=de", "data.train=a.warc.wet.gz"],
-    **{("data", name): ["model=decoder_only_tiny"] for name in ("c4", "cc100", "oscar")},
+    **{("data", name): ["model=decoder_only_tiny"] for name in ("c4", "cc100", "oscar", "wikitext")},
     ("data", "mixture"): ["+data@data.parts.a=demo"],
     ("data", "denoising"): ["data.text.source=null", "data.text.target=de", "data.text.train=corpus/train"],
+    ("data", "dialogue"): ["data.turns.source=null", "data.turns.target=en", "data.turns.train=chats.jsonl"],
     ("data", "documents"): ["data.sentences.source=en", "data.sentences.target=de", "data.sentences.train=corpus/x"],
     ("data/noise", None): ["data=denoising", "data.text.source=null", "data.text.target=de"],
+    ("data/reading", "generation"): ["model=decoder_only_tiny", "data=wikitext"],
+    ("task", "generation"): ["data=wikitext"],
     ("experiment", "multi30k"): ["data.train=corpus/train"],
     ("model", "pretrained"): ["model.path={t5}"],
     ("model/encoder", "pretrained"): ["model.encoder.path={bert}", "model.tie_embeddings=target"],
@@ -232,8 +237,8 @@ def test_the_stored_form_is_complete_and_plain(tmp_path: Path) -> None:
     run = store(config("model=lstm_tiny", "model.encoder.num_layers=3"), tmp_path / "run")
     stored = yaml.safe_load(run.config.read_text(encoding="utf-8"))
     assert list(stored) == [
-        "format", "model", "data", "tokenizer", "optimizer", "schedule", "loss", "search", "trainer", "plugins",
-        "cache", "init_from",
+        "format", "model", "data", "tokenizer", "optimizer", "schedule", "loss", "search", "trainer", "metrics",
+        "plugins", "cache", "init_from",
     ]  # fmt: skip
     encoder = {"name": "lstm", "d_model": 256, "num_layers": 3, "direction": "both", "dropout": 0.2}
     assert stored["model"]["encoder"].items() >= encoder.items()
@@ -263,6 +268,68 @@ def test_a_stored_config_that_is_wrong_is_the_runs_fault(tmp_path: Path) -> None
     assert str(caught.value) == f"{run.config}: search.beam_size: should be greater than 0, but is 0"
 
 
+def test_metrics_may_differ_from_the_stored_ones_and_the_best_checkpoint_stays(tmp_path: Path) -> None:
+    run = store(config("+metrics.rouge={}", "trainer.metric=rouge.rougeL"), tmp_path / "run")
+    changed = read_run(run, {"metrics": {"bleu": {"lowercase": True}, "ter": None, "rouge": None, "distinct": {}}})
+    assert [key for key, factory in changed.metrics.items() if factory is not None] == ["bleu", "chrf", "distinct"]
+    assert changed.metrics["bleu"].options == {"tokenize": None, "lowercase": True}
+    assert list(changed.measures()) == ["bleu", "chrf", "distinct"]
+    stored = read_run(run, {}).watched
+    assert (stored.name, stored.lower_is_better) == ("rougeL", False)
+
+
+def test_a_run_without_metrics_has_the_usual_ones(tmp_path: Path) -> None:
+    run = store(config(), tmp_path / "run")
+    older = yaml.safe_load(run.config.read_text(encoding="utf-8"))
+    del older["metrics"]
+    run.config.write_text(yaml.safe_dump(older), encoding="utf-8")
+    assert list(read_run(run, {}).measures()) == ["bleu", "chrf", "ter"]
+    assert list(read_run(run, {"metrics": {"bleu": {"tokenize": "char"}, "ter": None}}).measures()) == ["bleu", "chrf"]
+    assert read_run(run, {}).watched.name == "bleu"
+
+
+@pytest.mark.parametrize(
+    ("metrics", "first"), [("translation", "bleu"), ("summarization", "rougeL"), ("dialogue", "bleu"), ("none", "loss")]
+)
+def test_the_first_metric_tells_the_best_checkpoint(metrics: str, first: str) -> None:
+    assert config(f"metrics={metrics}").watched.name == first
+
+
+def test_a_run_begins_with_the_best_of_another_by_its_own_metric(tmp_path: Path) -> None:
+    other = config("trainer.metric=loss")
+    run = store(other, tmp_path / "run")
+    for step, loss in ((1, 1.0), (2, 2.0)):
+        store_of(run.checkpoints, other).save(step, nn.Linear(2, 2), {}, {"loss": loss, "bleu": loss})
+    assert _initial_checkpoint(config(f"init_from={run.path}")).step == 1
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["trainer.metric=blue"], "no score is called 'blue'; did you mean 'bleu'?"),
+        (["trainer.metric=rougel", "metrics=summarization"], "no score is called 'rougel'; did you mean 'rougeL'?"),
+        (
+            ["trainer.metric=ter"],
+            "ter is not measured while training; there are: bleu, chrf, loss, perplexity, token_accuracy",
+        ),
+        (
+            ["trainer.metric=comet"],
+            "comet is not measured while training; there are: bleu, chrf, loss, perplexity, token_accuracy",
+        ),
+        (["trainer.metric=rouge2"], "rouge2 is not measured: metrics.rouge={} adds it"),
+        (["trainer.metric=bleu", "metrics=none"], "bleu is not measured: metrics.bleu={} adds it"),
+        (
+            ["trainer.metric=rouge", "metrics=summarization"],
+            "rouge is several scores; there are: rouge1, rouge2, rougeL, rougeLsum",
+        ),
+    ],
+)
+def test_what_cannot_tell_the_best_checkpoint(overrides: list[str], message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        check(config(*overrides))
+    assert str(caught.value) == f"trainer.metric: {message}"
+
+
 def test_merge() -> None:
     stored = {"a": 1, "search": {"name": "beam", "beam_size": 5, "nbest": 1}, "data": None}
     assert merge(stored, {"search": {"beam_size": 7}})["search"] == {"name": "beam", "beam_size": 7, "nbest": 1}
@@ -275,8 +342,10 @@ def test_merge() -> None:
 
 def test_a_config_of_an_older_version_is_completed() -> None:
     stored = stored_form(config())
-    older = {key: value for key, value in stored.items() if key != "init_from"}
+    older = {key: value for key, value in stored.items() if key not in ("init_from", "metrics")}
     older["data"] = {key: value for key, value in stored["data"].items() if key not in ("streaming", "workers")}
-    assert completed(older) == stored
+    new = {key: value for key, value in stored["metrics"].items() if value is not None}
+    assert list(new) == ["bleu", "chrf", "ter"]
+    assert completed(older) == stored | {"metrics": new}
     unfit = {**stored, "gone": 1}
     assert completed(unfit) == unfit

@@ -27,6 +27,9 @@ KNOWN = {
         ("data.train=gr\u00f6\u00dfe", ["++data.train='gr\u00f6\u00dfe'"]),
         ("run=~/runs", ["++run='~/runs'"]),
         ("data.train=a b", ["++data.train=a b"]),
+        ("data.template=say, again: {source}!", ["++data.template='say, again: {source}!'"]),
+        ("data.template={source}", ["++data.template='{source}'"]),
+        ("data.template='say: {source}'", ["++data.template='say: {source}'"]),
         # what has a meaning of its own
         ("data.train='a=b'", ["++data.train='a=b'"]),
         ("data.train=[a,b]", ["++data.train=[a,b]"]),

@@ -25,6 +25,7 @@ def test_what_is_reported_and_told() -> None:
     assert json.loads(json.dumps(report)) == report
     assert report["examples"] == {
         "read": 5, "used": 2, "with an empty side": 1, "with too many tokens": 1, "found by filters": 1,
+            "shortened": 0,
     }  # fmt: skip
     assert report["faults"]["duplicates"] == {
         "fault": "there before", "action": "drop", "count": 1, "examined": 5,

@@ -111,8 +111,23 @@ def test_a_folder_in_place_of_a_file(folder: Path) -> None:
 
 
 def test_both_sides_of_one_file_are_refused() -> None:
-    with pytest.raises(ValueError, match="both 'en'"):
+    advice = "within one language give target_suffix, as in target_suffix=summary"
+    with pytest.raises(ValueError, match=f"both 'en': they name the two files of each prefix; {advice}"):
         TextFiles(train="x", source="en", target="en")
+    with pytest.raises(ValueError, match="both 'en'"):
+        TextFiles(train="x", source="de", target="en", source_suffix="en")
+    with pytest.raises(ValueError, match="source_suffix=text has no effect without a source"):
+        TextFiles(train="x", source=None, target="en", source_suffix="text")
+
+
+def test_suffixes_of_one_language(folder: Path) -> None:
+    corpus = TextFiles(train=f"{folder}/a", source="xx", target="xx", source_suffix="en", target_suffix="de")
+    other = TextFiles(train=f"{folder}/a", source="en", target="de")
+    assert (corpus.source, corpus.target) == ("xx", "xx")
+    sources = corpus.split("train"), other.split("train")
+    assert sources[0] is not None
+    assert sources[1] is not None
+    assert list(sources[0].read()) == list(sources[1].read())
 
 
 def test_the_files_that_are_read(folder: Path) -> None:

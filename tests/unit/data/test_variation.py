@@ -1,6 +1,7 @@
 import random
 
 from seq2seq.data.noise import Noise
+from seq2seq.data.reading import Reading
 from seq2seq.data.variation import make_variation
 from seq2seq.text.pair import TokenizerPair
 from seq2seq.text.plain import WordTokenizer
@@ -13,6 +14,21 @@ class Shuffled(Noise):
     def __call__(self, text: str, generator: random.Random) -> tuple[str, str]:
         words = text.split()
         return " ".join(generator.sample(words, len(words))), text
+
+
+def test_made_sources_are_read_as_others() -> None:
+    words = WordTokenizer()
+    words.train([*TEXTS, "say:"])
+    reading = Reading("say: {source}", "left", 4)
+    vary = make_variation(TokenizerPair(words, words), Shuffled(), reading)
+    assert vary is not None
+    sources, targets = vary(None, words.encode_batch(TEXTS), 3)
+    assert sources is not None
+    for text, source, target in zip(TEXTS, sources, targets, strict=True):
+        said = words.decode(source).split()
+        assert (said[0], len(said)) == ("say:", min(4, 1 + len(text.split())))
+        assert set(said[1:]) <= set(text.split())
+        assert words.decode(target) == text
 
 
 def subwords(**options: object) -> SentencePieceTokenizer:

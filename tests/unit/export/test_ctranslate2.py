@@ -1,5 +1,6 @@
 """The converted model against the model itself: probabilities of given outputs, and searches."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -143,6 +144,12 @@ def test_pad_and_bos_are_never_generated(tmp_path: Path, name: str) -> None:
     for hypothesis in (*first, *second):
         assert not {Vocab.pad, Vocab.bos} & set(hypothesis.tokens)
         assert len(hypothesis.tokens) <= 5
+
+
+def test_there_are_positions_for_all_that_is_not_cut_off() -> None:
+    bound = config(search={"name": "greedy", "max_length": 3})
+    assert needed_positions(bound) == bound.trainer.max_length + 2
+    assert needed_positions(replace(bound, max_source_tokens=700)) == 702
 
 
 def test_batches_are_taken_when_there_is_room(tmp_path: Path) -> None:

@@ -1,154 +1,77 @@
-import math
+"""Names of scores, and the one that tells the best checkpoint."""
+
+from collections.abc import Mapping
+from typing import Any
 
 import pytest
-import sacrebleu
 
-from seq2seq.errors import ConfigError, DataError
-from seq2seq.metrics import scores
-from seq2seq.metrics.scores import Score, corpus_scores, default_tokenizer, mean_score
+from seq2seq.errors import ConfigError
+from seq2seq.metrics.base import Metric, metrics
+from seq2seq.metrics.scores import Factories, Watched, clashes, names, watched_score
+from seq2seq.plugins import load_components
+from seq2seq.registry import Factory
 
-HYPOTHESES = ["the cat sat on the mat today", "hello there my good friend"]
-REFERENCES = ["the cat sat on the mat", "hello there my good old friend"]
-
-
-def test_identical_lines():
-    found = corpus_scores(REFERENCES, REFERENCES, target_language="en")
-    assert list(found) == ["bleu", "chrf", "ter"]
-    assert found["bleu"].score == pytest.approx(100)
-    assert found["chrf"].score == pytest.approx(100)
-    assert found["ter"].score == 0
-    assert found["bleu"].low == pytest.approx(100)
-    assert found["bleu"].high == pytest.approx(100)
+load_components()
 
 
-def test_bleu_and_ter_by_hand():
-    found = corpus_scores(HYPOTHESES, REFERENCES, target_language="en", confidence=False)
-    # The tokens match but for `today`, the bigrams but for `mat today` and `good friend`, and so on. Both sides have 12
-    # tokens: no brevity penalty.
-    precisions = [11 / 12, (5 + 3) / 10, (4 + 2) / 8, (3 + 1) / 6]
-    assert found["bleu"].score == pytest.approx(100 * math.prod(precisions) ** 0.25)
-    assert found["ter"].score == pytest.approx(100 * 2 / 12)  # one token too many, one missing
+def made(**chosen: str | None) -> Factories:
+    return {key: name and Factory(metrics.components[name], name, {}) for key, name in chosen.items()}
 
 
-def test_chrf_by_hand():
-    # chrF2 of `ab` for `abc`, without whitespace. Unigrams: precision 2/2, recall 2/3. Bigrams: 1/1 and 1/2. The
-    # hypothesis has no trigrams, so the order does not count. F2 of the mean precision 1 and the mean recall 7/12.
-    recall = (2 / 3 + 1 / 2) / 2
-    found = corpus_scores(["ab"], ["abc"], target_language="en", metrics=["chrf"], confidence=False)
-    assert list(found) == ["chrf"]
-    assert found["chrf"].score == pytest.approx(100 * 5 * recall / (4 + recall))
+CHOSEN: Mapping[str, Factory[Metric] | None] = made(
+    ter="ter", none=None, rouge="rouge", small="rouge", bleu="bleu", twice="bleu"
+)
 
 
-def test_brevity_penalty_by_hand():
-    found = corpus_scores(["a b c d e"], ["a b c d e f"], target_language="en", metrics=["bleu"], confidence=False)
-    assert found["bleu"].score == pytest.approx(100 * math.exp(1 - 6 / 5))
+def test_names() -> None:
+    found = names(CHOSEN, while_training=True)
+    rouge, small = Watched("rougeL", False), Watched("small.rougeL", False)
+    assert (found["rougeL"], found["rouge.rougeL"], found["small.rougeL"]) == (rouge, rouge, small)
+    assert (found["bleu"], found["twice"]) == (Watched("bleu", False), Watched("twice", False))
+    assert "ter" not in found
+    assert names(CHOSEN, while_training=False)["ter"] == Watched("ter", True)
 
 
-def test_the_interval_surrounds_the_score_and_is_reproducible():
-    hypotheses, references = HYPOTHESES * 10, REFERENCES * 10
-    first = corpus_scores(hypotheses, references, target_language="en")
-    assert first == corpus_scores(hypotheses, references, target_language="en")
-    for score in first.values():
-        assert type(score.low) is type(score.high) is float
-    assert first["bleu"].low < first["bleu"].score < first["bleu"].high
-    assert first["chrf"].low < first["chrf"].score < first["chrf"].high
+@pytest.mark.parametrize(
+    ("name", "has_source", "watched"),
+    [
+        (None, True, Watched("rougeL", False)),
+        (None, False, Watched("loss", True)),
+        ("rouge.rouge2", True, Watched("rouge2", False)),
+        ("small.rouge2", True, Watched("small.rouge2", False)),
+        ("loss", True, Watched("loss", True)),
+        ("perplexity", False, Watched("perplexity", True)),
+        ("token_accuracy", False, Watched("token_accuracy", False)),
+    ],
+)
+def test_what_tells_the_best_checkpoint(name: str | None, has_source: bool, watched: Watched) -> None:
+    assert watched_score(name, CHOSEN, has_source) == watched
 
 
-def test_without_confidence():
-    for score in corpus_scores(HYPOTHESES, REFERENCES, target_language="en", confidence=False).values():
-        assert score.low is None
-        assert score.high is None
-        assert "bs:" not in score.signature
-
-
-def test_signatures():
-    found = corpus_scores(HYPOTHESES, REFERENCES, target_language="en")
-    start, end = "nrefs:1|bs:1000|seed:12345|", f"|version:{sacrebleu.__version__}"
-    assert found["bleu"].signature == f"{start}case:mixed|eff:no|tok:13a|smooth:exp{end}"
-    assert found["chrf"].signature == f"{start}case:mixed|eff:yes|nc:6|nw:0|space:no{end}"
-    assert found["ter"].signature == f"{start}case:lc|tok:tercom|norm:no|punct:yes|asian:no{end}"
-
-
-@pytest.mark.parametrize("language", ["zh", "zh-CN", "zh_TW", "zho", "zho_Hans", "cmn"])
-def test_chinese(language):
-    lines = ["\u6211\u662f\u5b66\u751f\u3002"]
-    found = corpus_scores(lines, lines, target_language=language, metrics=["bleu"], confidence=False)
-    assert found["bleu"].score == pytest.approx(100)  # 13a would see a single token, without any 4-gram
-    assert "|tok:zh|" in found["bleu"].signature
-
-
-@pytest.mark.parametrize("language", ["zh", "ja"])
-def test_ter_of_scripts_without_spaces_counts_characters(language):
-    found = corpus_scores(
-        ["\u6211\u662f\u5b66\u751f\u3002"],
-        ["\u6211\u662f\u8001\u5e08\u3002"],
-        target_language=language,
-        metrics=["ter"],
-        confidence=False,
-    )
-    assert found["ter"].score == pytest.approx(100 * 2 / 5)
-    assert "|norm:yes|punct:yes|asian:yes|" in found["ter"].signature
-
-
-def test_means_of_parts():
-    first, second = Score(30.0, "a", 20.0, 40.0), Score(50.0, "b", 48.0, 54.0)
-    half = 109**0.5 / 2  # of the interval: theirs are 10 and 3
-    mean = mean_score([first, second])
-    assert (mean.score, mean.signature) == (40.0, "a; b")
-    assert (mean.low, mean.high) == pytest.approx((40.5 - half, 40.5 + half))
-    assert mean_score([first, first]).signature == "a"
-    assert mean_score([first, Score(1.0, "a", None, None)]) == Score(15.5, "a", None, None)
-
-
-@pytest.mark.parametrize("language", ["de", "en-GB", "fr_CA", "zu", "jam", ""])
-def test_other_languages(language):
-    assert default_tokenizer(language) == "13a"
-
-
-def test_japanese_and_korean_need_their_libraries(monkeypatch):
-    monkeypatch.setattr(scores, "find_spec", lambda module: None)
-    assert default_tokenizer("ja") == default_tokenizer("ko-KR") == "char"
-    monkeypatch.setattr(scores, "find_spec", lambda module: object())
-    assert default_tokenizer("jpn") == "ja-mecab"
-    assert default_tokenizer("ko") == "ko-mecab"
-
-
-def test_a_chosen_tokenizer():
-    found = corpus_scores(HYPOTHESES, REFERENCES, target_language="zh", tokenize="char", confidence=False)
-    assert "|tok:char|" in found["bleu"].signature
-
-
-def test_an_unknown_tokenizer():
+@pytest.mark.parametrize(
+    ("name", "has_source", "told"),
+    [
+        ("ter", True, "ter is not measured while training; there are: bleu, loss, perplexity, rouge1, "),
+        ("bertscore", True, "bertscore is not measured while training; there are: "),
+        ("rouge3", True, "no score is called 'rouge3'; did you mean 'rouge"),
+        ("rouge", True, "rouge is several scores; there are: rouge1, rouge2, rougeL, rougeLsum"),
+        ("distinct-2", True, "distinct-2 is not measured: metrics.distinct={} adds it"),
+        ("chrf", False, "text without a source has no chrf: set loss"),
+        ("twice", False, "text without a source has no twice: set loss"),
+        ("lossy", False, "no score is called 'lossy'; did you mean 'loss'?"),
+    ],
+)
+def test_what_does_not(name: str, has_source: bool, told: str) -> None:
     with pytest.raises(ConfigError) as caught:
-        corpus_scores(HYPOTHESES, REFERENCES, target_language="de", tokenize="int1")
-    assert str(caught.value).startswith("tokenize: unknown 'int1'; did you mean 'intl'? choices: ")
-    assert ", 13a, intl, char, " in str(caught.value)
+        watched_score(name, CHOSEN, has_source)
+    assert str(caught.value).startswith(f"trainer.metric: {told}")
 
 
-def test_a_tokenizer_that_cannot_be_used(monkeypatch):
-    def refuse(**options):
-        raise RuntimeError("\nPlease install\n\n  pip install sacrebleu[ja]\n")
-
-    refuse.TOKENIZERS = ["ja-mecab"]
-    monkeypatch.setattr("sacrebleu.metrics.BLEU", refuse)
-    with pytest.raises(ConfigError) as caught:
-        corpus_scores(HYPOTHESES, REFERENCES, target_language="ja", tokenize="ja-mecab")
-    assert str(caught.value) == "tokenize: 'ja-mecab' cannot be used: Please install pip install sacrebleu[ja]"
-
-
-def test_an_unknown_metric():
-    with pytest.raises(ConfigError, match="metrics: unknown 'chrF'; did you mean 'chrf'"):
-        corpus_scores(HYPOTHESES, REFERENCES, target_language="de", metrics=["chrF"])
-
-
-def test_lines_that_do_not_pair_up():
-    with pytest.raises(DataError, match="2 hypotheses for 3 references"):
-        corpus_scores(HYPOTHESES, [*REFERENCES, "one more"], target_language="de")
-    with pytest.raises(DataError, match="no hypotheses"):
-        corpus_scores([], [], target_language="de")
-
-
-def test_an_interval_of_lines_without_a_match() -> None:
-    score = corpus_scores(["ee", "", "e"], ["abcde"] * 3, target_language="de", metrics=("chrf",))["chrf"]
-    assert score.low is not None
-    assert score.low <= score.score <= (score.high or 0)
+def test_names_that_are_taken() -> None:
+    chosen: dict[str, Any] = {**made(loss="bleu", rouge="rouge", rouge2="chrf", fine="ter"), **made(**{"a/b": "ter"})}
+    assert [str(problem) for problem in clashes(chosen)] == [
+        "metrics.loss: 'loss' is told always: choose another name",
+        "metrics.rouge2: 'rouge2' is a score of metrics.rouge already: choose another name",
+        "metrics.a/b: a name without '/' is needed: scores of parts have one",
+    ]
+    assert list(clashes(CHOSEN)) == []

@@ -4,6 +4,7 @@ import logging
 import pytest
 import torch
 
+from seq2seq.data.reading import Reading
 from seq2seq.search.base import Hypothesis, Search
 from seq2seq.search.beam import Beam
 from seq2seq.search.translator import Interrupted, Translation, Translator, cutting_place
@@ -165,6 +166,34 @@ def test_a_tag_before_each_part_of_a_line(make_translator, caplog):
 def test_a_line_that_is_too_long_by_its_tag_is_cut(make_translator):
     translator = make_translator(max_length=4, tag="z")
     assert [t.text for [t, _] in translator.translate(["abc", "abcd"])] == ["zabc", "zab zcd"]
+
+
+def test_a_template_around_each_line_and_each_part(make_translator):
+    reading = Reading("do {source}.")
+    found = make_translator(tokenizer=Letters(space=True), max_length=8, reading=reading).translate(
+        ["ab", "", "abc def"]
+    )
+    assert [of_line[0].text for of_line in found] == ["do ab.", "", "do abc. do def."]
+    tagged = make_translator(tokenizer=Letters(space=True), reading=reading, tag="z")
+    assert [of_line[0].text for of_line in tagged.translate(["ab", "12"])] == ["do z ab.", ""]
+    assert tagged.reads("ab") == "do z ab."
+
+
+@pytest.mark.parametrize(
+    ("truncate", "first", "second"), [("right", "do abcd.", "do z ab."), ("left", "do defg.", "do z fg.")]
+)
+def test_long_lines_are_shortened_where_the_run_says_so(make_translator, truncate, first, second):
+    reading = Reading("do {source}.", truncate, 8)
+    translator = make_translator(tokenizer=Letters(space=True), max_length=5, reading=reading)
+    block = translator.encode(["ab", "abcdefg", "abcd"], 1)
+    assert (block.num_shortened, [len(of_line) for of_line in block.parts]) == (1, [1, 1, 1])
+    assert [of_line[0].text for of_line in translator.translate(["ab", "abcdefg", "abcd"])] == [
+        "do ab.",
+        first,
+        "do abcd.",
+    ]
+    tagged = make_translator(tokenizer=Letters(space=True), max_length=5, reading=reading, tag="z")
+    assert tagged.translate(["abcdefg"])[0][0].text == second
 
 
 def test_text_without_whitespace_is_cut_between_characters(make_translator):

@@ -39,7 +39,10 @@ class Tied(nn.Module):
 
 
 def store_in(folder: Path, metric: str = "bleu", keep_last: int = 100, keep_best: int = 1) -> CheckpointStore:
-    return CheckpointStore(folder / "checkpoints", metric=metric, keep_last=keep_last, keep_best=keep_best)
+    lower = metric == "loss"
+    return CheckpointStore(
+        folder / "checkpoints", metric=metric, keep_last=keep_last, keep_best=keep_best, lower_is_better=lower
+    )
 
 
 def save(store: CheckpointStore, step: int, bleu: float | None = None, stopgap: bool = False) -> None:

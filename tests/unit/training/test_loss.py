@@ -6,7 +6,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from seq2seq.text.vocab import Vocab
-from seq2seq.training.loss import CrossEntropy, losses
+from seq2seq.training import loss as loss_module
+from seq2seq.training.loss import CrossEntropy, losses, measured
 
 LENGTHS = (7, 4)
 NUM_TOKENS = 11
@@ -63,6 +64,30 @@ def test_padding_contributes_nothing() -> None:
     assert features_gradient[1, LENGTHS[1] :].abs().max() == 0.0
     assert sum(part.item() for part, _ in apart) == pytest.approx(total.item(), rel=1e-5)
     assert sum(number.item() for _, number in apart) == num_tokens.item()
+
+
+@pytest.mark.parametrize("chunk", [1, 4, 512])
+def test_what_is_measured_equals_the_formula(monkeypatch: pytest.MonkeyPatch, chunk: int) -> None:
+    monkeypatch.setitem(loss_module.CHUNK, "cpu", chunk)
+    features, head, labels = example()
+    features.requires_grad_(False)
+    with torch.no_grad():
+        head.bias[Vocab.pad] = -1e3  # never the likeliest, since it is no label
+    places = [(b, t) for b, length in enumerate(LENGTHS) for t in range(length)]
+    logits = {place: head.weight @ features[place] + head.bias for place in places}
+    for place in places[::3]:
+        labels[place] = logits[place].argmax()
+    with torch.inference_mode():
+        total, hits = measured(features, head, labels)
+    torch.testing.assert_close(total.double(), plain_formula(features, head, labels, 0.0), rtol=1e-5, atol=0)
+    assert hits.item() == sum(int(logits[place].argmax() == labels[place]) for place in places)
+    assert 4 <= hits.item() < NUM_TOKENS
+
+
+def test_nothing_is_measured_of_padding_alone() -> None:
+    features, head, labels = example()
+    total, hits = measured(features.detach(), head, torch.zeros_like(labels))
+    assert (total.item(), hits.item()) == (0.0, 0)
 
 
 def test_the_head_never_sees_padding(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -90,6 +90,7 @@ def make(tmp_path: Path, make_model, make_corpus) -> Make:
         store = CheckpointStore(
             tmp_path / folder,
             metric=settings.metric or "bleu",
+            lower_is_better=settings.metric == "loss",
             keep_last=settings.keep_last,
             keep_best=settings.keep_best,
         )

