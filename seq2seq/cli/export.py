@@ -115,9 +115,10 @@ def _load(options: ExportOptions, tree: dict[str, Any]) -> LoadedRun:
     """Raises ConfigError where the run's model has no place in what it is exported to."""
     from seq2seq.export import ctranslate2, huggingface
     from seq2seq.pipeline import load_run
+    from seq2seq.search.beam import Beam
 
     changes = {"plugins": tree["plugins"]} if tree.get("plugins") else {}
-    usual = {"search": {"name": "beam", "beam_size": 5, "nbest": 1}}
+    usual = {"search": {"name": "beam", "beam_size": 5, "nbest": 1} | ctranslate2.without_rules(Beam)}
 
     def load(**more: Any) -> LoadedRun:
         run = Path(options.run).expanduser()
@@ -131,8 +132,10 @@ def _load(options: ExportOptions, tree: dict[str, Any]) -> LoadedRun:
         problems = huggingface.unsupported_model(loaded.config)
     if problems:
         raise ConfigError(*problems)
-    if options.to == "huggingface" and ctranslate2.unsupported_search(loaded.config.search):
-        log.warning("transformers has no place for search=%s: beam 5 instead", loaded.config.search.name)
+    if options.to == "huggingface" and (left_out := ctranslate2.unsupported_search(loaded.config.search)):
+        named = f"search={loaded.config.search.name}"
+        told = ", ".join(named if problem.path.endswith(".name") else problem.path for problem in left_out)
+        log.warning("transformers has no place for %s: beam 5 instead", told)
         return load(**usual)
     return loaded
 

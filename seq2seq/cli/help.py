@@ -105,7 +105,13 @@ keys
                        FILE.jsonl: the tokens of both sides and all weights.
                        Of all that the model reads and writes: tag is word 0
   checkpoint=WHICH     best (the default), last, average, or a path
+  search=NAME          beam, greedy or sampling
   search.beam_size=N  search.length_penalty=X  search.max_length=N
+  search.min_length=N  search.repetition_penalty=X  search.no_repeat_ngram=N
+  search.banned=TEXT   words or phrases that are never said, one or a list
+  search.required=TEXT words or phrases that each output holds (beam)
+  search.groups=N  search.diversity=X  search.temperature=X  search.top_p=X ...
+                       all of them: seq2seq-train --cfg job search=NAME
   search.nbest=N       up to N lines for each:
                        number from 0 ||| translation ||| score
   backend=NAME         auto (the default): CTranslate2 where it is installed and

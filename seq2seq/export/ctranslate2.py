@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from seq2seq.binding import options_of
 from seq2seq.config import RunConfig
 from seq2seq.errors import Problem
 from seq2seq.models.base import Model
@@ -34,6 +35,7 @@ NOT_INSTALLED = "CTranslate2 is not installed: pip install 'seq2seq[ctranslate2]
 MAX_DISTANCE = 128  # of relative positions; farther ones count as this one
 NEVER = {Vocab.pad, Vocab.bos}  # in an output
 CPU = torch.device("cpu")
+SEARCH_OPTIONS = {"beam_size", "length_penalty", "max_length", "nbest"}  # what the engine is given
 AHEAD = 2  # batches for each worker, under way or waiting
 
 
@@ -80,9 +82,20 @@ def _unsupported_part(part: Factory[Any], component: type) -> Iterator[Problem]:
 
 
 def unsupported_search(search: Factory[Search]) -> list[Problem]:
-    if search.component in (Beam, Greedy):
-        return []
-    return [Problem(f"{search.path}.name", f"CTranslate2 has no place for {search.name}")]
+    """What CTranslate2Backend does not do."""
+    if search.component not in (Beam, Greedy):
+        return [Problem(f"{search.path}.name", f"CTranslate2 has no place for {search.name}")]
+    usual = without_rules(search.component)
+    return [
+        Problem(f"{search.path}.{option}", "CTranslate2 is not given it")
+        for option, value in search.options.items()
+        if option in usual and value and value != usual[option]
+    ]
+
+
+def without_rules(search: type[Search]) -> dict[str, Any]:
+    """The options that the engine is not given, as what changes nothing."""
+    return {name: option.default for name, option in options_of(search).items() if name not in SEARCH_OPTIONS}
 
 
 class CTranslate2Backend(Backend):

@@ -4,10 +4,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from seq2seq.models.base import Model
 from seq2seq.registry import Family
+from seq2seq.text.tokenizer import Tokenizer
+from seq2seq.text.vocab import Vocab
 
 PROMPT_ROOM = 100  # tokens that may follow a prompt where no other limit is given
 
@@ -17,9 +20,36 @@ def usual_limit(source_tokens: int) -> int:
     return 2 * source_tokens + 10
 
 
+def limits(
+    mask: Tensor, prompts: Sequence[Sequence[int]], max_length: int | None = None, min_length: int = 0
+) -> list[int]:
+    """The longest output of each source, at least its prompt; mask (B,S) counts the source's eos, too."""
+    if max_length is not None:
+        return [max(max_length, len(prompt)) for prompt in prompts]
+    usual = [usual_limit(max(tokens - 1, 0)) for tokens in mask.sum(1).tolist()]
+    return [
+        max(length if mask.size(1) and not prompt else len(prompt) + PROMPT_ROOM, min_length)
+        for length, prompt in zip(usual, prompts, strict=True)
+    ]
+
+
+def given_token(length: int, prompt: Sequence[int], limit: int) -> int | None:
+    """The one token that may follow `length` others: the prompt's, or eos at the limit; None where any may."""
+    if length >= limit:
+        return Vocab.eos
+    return prompt[length] if length < len(prompt) else None
+
+
+def on_device(tensor: Tensor, device: torch.device) -> Tensor:
+    """A copy that does not wait for the work in flight there."""
+    return tensor.to(device, non_blocking=True)
+
+
 @dataclass(frozen=True, slots=True)
 class Hypothesis:
-    """tokens: without bos and eos. log_probability: of the tokens and eos, in nats. score: what it was ranked by."""
+    """tokens: without bos and eos. log_probability: of the tokens and eos, in nats; a repetition penalty of a beam
+    counts. score: what it was ranked by.
+    """
 
     tokens: list[int]
     log_probability: float
@@ -28,6 +58,12 @@ class Hypothesis:
 
 class Search(ABC):
     """Finds outputs. Sees only Model.start and Model.step; a source's result does not depend on its neighbours."""
+
+    def learn(self, tokenizer: Tokenizer) -> None:  # noqa: B027 - most are given no text
+        """What options that are text mean to the target's tokenizer; called before the first search.
+
+        Raises ConfigError where it cannot spell them.
+        """
 
     @abstractmethod
     def __call__(

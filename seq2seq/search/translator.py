@@ -125,6 +125,7 @@ class Translator:
         self.tag = tag
         reading = reading or Reading()
         self.reading = reading if tag is None else replace(reading, tags=(*reading.tags, tag))
+        search.learn(target_tokenizer)
 
     def reads(self, line: str) -> str:
         """What the model reads of a line, but for what is too long."""

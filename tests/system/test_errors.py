@@ -52,7 +52,7 @@ def told(result: Any) -> tuple[int, str, str]:
         (["model/encodr=lstm"], "model/encodr: no such group; did you mean 'model/encoder'?"),
         (["model/encoder=lstmm"], "model/encoder: no choice 'lstmm'; did you mean 'lstm'?"),
         (["model.encoder.name=lstmm"], "model.encoder.name: no component is called 'lstmm'; did you mean 'lstm'?"),
-        (["search=[beam]"], "search: takes one choice, not a list; there are: beam, greedy"),
+        (["search=[beam]"], "search: takes one choice, not a list; there are: beam, greedy, sampling"),
         (["experiment=multi30"], "experiment: no choice 'multi30'; did you mean 'multi30k'?"),
         (["recipe=dmo"], "recipe: no choice 'dmo'; did you mean 'demo'?"),
         (

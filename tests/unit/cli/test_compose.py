@@ -103,7 +103,7 @@ def test_groups_are_those_of_all_folders(tmp_path: Path) -> None:
     assert groups([tmp_path]) == {"model/encoder": ["mine"]}
     both = groups([config_folder(), tmp_path])
     assert {"lstm", "mine", "transformer"} <= set(both["model/encoder"])
-    assert both["search"] == ["beam", "greedy"]
+    assert both["search"] == ["beam", "greedy", "sampling"]
 
 
 def test_parts_that_are_chosen_from_another_group(tmp_path: Path) -> None:

@@ -17,8 +17,10 @@ from seq2seq.export.ctranslate2 import (
     save,
     unsupported_model,
     unsupported_search,
+    without_rules,
 )
 from seq2seq.search.backend import TorchBackend
+from seq2seq.search.beam import Beam
 from seq2seq.text.pair import TokenizerPair
 from seq2seq.text.vocab import Vocab
 
@@ -183,6 +185,14 @@ def test_what_has_no_place() -> None:
         Problem("model.decoder.cross_attention", "CTranslate2 has no place for parallel"),
     ]
     assert unsupported_search(config().search) == []
+    given = {"name": "beam", "beam_size": 3, "no_repeat_ngram": 2, "required": ["a"], "banned": None, "min_length": 0}
+    assert unsupported_search(config(search=given).search) == [
+        Problem("search.no_repeat_ngram", "CTranslate2 is not given it"),
+        Problem("search.required", "CTranslate2 is not given it"),
+    ]
+    plain = config(search={**given, **without_rules(Beam)})
+    assert unsupported_search(plain.search) == []
+    assert plain.search.options["beam_size"] == 3
     bound = bind_run({
         **{key: "demo" if key == "data" else "characters" for key in ("data", "tokenizer")},
         "model": {"name": "encoder_decoder", "encoder": "lstm", "decoder": "gru"},

@@ -6,7 +6,8 @@ import torch
 
 from seq2seq.data.batch import pad
 from seq2seq.search.base import Hypothesis
-from seq2seq.search.beam import Beam, highest
+from seq2seq.search.beam import Beam
+from seq2seq.search.beams import highest
 from seq2seq.search.greedy import Greedy
 from seq2seq.text.vocab import Vocab
 
@@ -289,9 +290,9 @@ def test_highest_of_many_agrees_with_a_sort(length):
 def test_a_large_vocabulary_is_searched_as_a_small_one(make_model, monkeypatch):
     """Some sources at a time, and first among the maxima of groups."""
     expected = search(Beam(beam_size=3, nbest=3), make_model(1))
-    monkeypatch.setattr("seq2seq.search.beam.IN_CACHE", 1)
-    monkeypatch.setattr("seq2seq.search.beam.GROUP", 2)
-    monkeypatch.setattr("seq2seq.search.beam.FEW_GROUPS", 1)
+    monkeypatch.setattr("seq2seq.search.beams.IN_CACHE", 1)
+    monkeypatch.setattr("seq2seq.search.beams.GROUP", 2)
+    monkeypatch.setattr("seq2seq.search.beams.FEW_GROUPS", 1)
     for found, wanted in zip(search(Beam(beam_size=3, nbest=3), make_model(1)), expected, strict=True):
         assert_same(found, wanted)
 
