@@ -290,14 +290,17 @@ class PretrainedState(DecoderState):
         )
 
 
-def _add_lora(body: nn.Module, rank: int, alpha: int, dropout: float, modules: list[str] | None) -> None:
+def _add_lora(body: Any, rank: int, alpha: int, dropout: float, modules: list[str] | None) -> None:
     """Beside the layers of these names; the old weights are frozen."""
     try:
         from peft import LoraConfig, inject_adapter_in_model
+        from peft.utils import TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING as USUAL
     except ImportError as error:
         raise ConfigError(Problem("model.adapter", "lora needs peft: pip install 'seq2seq[pretrained]'")) from error
     body.requires_grad_(False)
-    config = LoraConfig(r=rank, lora_alpha=alpha, lora_dropout=dropout, target_modules=modules)
+    kind = body.config.model_type
+    modules = modules or USUAL.get(kind) or ["q_proj", "v_proj"]  # what most families without an entry have
+    config = LoraConfig(r=rank, lora_alpha=alpha, lora_dropout=dropout, target_modules=list(modules))
     try:
         inject_adapter_in_model(config, body)
     except ValueError as error:

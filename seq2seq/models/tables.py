@@ -77,14 +77,14 @@ class Numbers(nn.Module):
 
 
 def token_embeddings(body: Any) -> Sequence[nn.Embedding]:
-    """Those that read tokens, of the model and of its halves."""
+    """Those that read tokens, of the model and of its halves, and all that are tied to them."""
     parts = [body, *(getattr(body, name)() for name in ("get_encoder", "get_decoder") if hasattr(body, name))]
-    found: dict[int, nn.Embedding] = {}
-    for part in parts:
-        embedding = part.get_input_embeddings() if hasattr(part, "get_input_embeddings") else None
-        if isinstance(embedding, nn.Embedding):
-            found[id(embedding)] = embedding
-    return list(found.values())
+    tables = {
+        id(part.get_input_embeddings().weight)
+        for part in parts
+        if isinstance(getattr(part, "get_input_embeddings", lambda: None)(), nn.Embedding)
+    }
+    return [module for module in body.modules() if isinstance(module, nn.Embedding) and id(module.weight) in tables]
 
 
 def num_places(body: nn.Module) -> int | None:

@@ -11,6 +11,12 @@ from seq2seq.training.muon import Matrix, step_matrices
 
 optimizers: Family[torch.optim.Optimizer] = Family("optimizer", torch.optim.Optimizer)
 
+TABLES = {  # what models of ours call them, and those of the transformers library
+    *("embedding", "head", "positions", "table", "_head"),
+    *("shared", "embed_tokens", "embed_positions", "wte", "wpe", "relative_attention_bias"),
+    *("word_embeddings", "position_embeddings", "token_type_embeddings", "embed_in"),
+}
+
 NamedParameters = Iterable[tuple[str, nn.Parameter]]
 
 
@@ -199,7 +205,7 @@ def _is_hidden_matrix(name: str, weight: Tensor) -> bool:
     """By the names that tables, which no vector is multiplied with as a whole, have in every model: a step changes few
     of their rows. Those of heads are as many, and each has a meaning of its own. A single row or column is a vector.
     """
-    is_table = name.removesuffix(".weight").rpartition(".")[2] in ("embedding", "head", "positions", "table")
+    is_table = name.removesuffix(".weight").rpartition(".")[2] in TABLES
     return weight.dim() > 1 and not is_table and weight.size(0) > 1 and weight[0].numel() > 1
 
 
