@@ -299,8 +299,8 @@ def _add_lora(body: Any, rank: int, alpha: int, dropout: float, modules: list[st
         raise ConfigError(Problem("model.adapter", "lora needs peft: pip install 'seq2seq[pretrained]'")) from error
     body.requires_grad_(False)
     kind = body.config.model_type
-    modules = modules or USUAL.get(kind) or ["q_proj", "v_proj"]  # what most families without an entry have
-    config = LoraConfig(r=rank, lora_alpha=alpha, lora_dropout=dropout, target_modules=list(modules))
+    modules = modules or list(USUAL.get(kind) or ("q_proj", "v_proj"))  # what most families without an entry have
+    config = LoraConfig(r=rank, lora_alpha=alpha, lora_dropout=dropout, target_modules=modules)
     try:
         inject_adapter_in_model(config, body)
     except ValueError as error:

@@ -23,8 +23,8 @@ def library() -> Any:
     except ImportError as error:
         raise ConfigError(Problem("", EXTRA)) from error
     warnings.filterwarnings("ignore", module="transformers")
-    transformers.utils.logging.set_verbosity_error()  # type: ignore[no-untyped-call]
-    transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
     return transformers
 
 
