@@ -74,9 +74,11 @@ def export(tree: dict[str, Any], command: list[str]) -> None:
         raise ConfigError(Problem("output", f"{output} is there already; name another folder"))
     _check(options, tree)
     loaded = _load(options, tree)
-    lines, origin = _lines(loaded, options) if _compares(options) else ([], "")
+    given_back = options.to == "huggingface" and loaded.config.model.name == "pretrained"
+    lines, origin = _lines(loaded, options) if _compares(options) and not given_back else ([], "")
     partial = output.with_name(f".{output.name}.partial")
     make = {"ctranslate2": _ctranslate2, "huggingface": _huggingface, "safetensors": _safetensors}[options.to]
+    make = _given_back if given_back else make
     try:
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
@@ -128,11 +130,16 @@ def _load(options: ExportOptions, tree: dict[str, Any]) -> LoadedRun:
     problems = []
     if options.to == "ctranslate2":
         problems = ctranslate2.unsupported_model(loaded.config)
-    elif options.to == "huggingface":
+    elif options.to == "huggingface" and loaded.config.model.name != "pretrained":
         problems = huggingface.unsupported_model(loaded.config)
     if problems:
         raise ConfigError(*problems)
-    if options.to == "huggingface" and (left_out := ctranslate2.unsupported_search(loaded.config.search)):
+    pretrained = loaded.config.model.name == "pretrained"
+    if (
+        options.to == "huggingface"
+        and not pretrained
+        and (left_out := ctranslate2.unsupported_search(loaded.config.search))
+    ):
         named = f"search={loaded.config.search.name}"
         told = ", ".join(named if problem.path.endswith(".name") else problem.path for problem in left_out)
         log.warning("transformers has no place for %s: beam 5 instead", told)
@@ -245,6 +252,14 @@ def _compare_huggingface(loaded: LoadedRun, lines: list[str], folder: Path) -> t
 def _searched(config: RunConfig) -> str:
     size = config.search.options.get("beam_size", 1)
     return "greedy" if size == 1 else f"beam {size}"
+
+
+def _given_back(loaded: LoadedRun, options: ExportOptions, lines: list[str], origin: str, folder: Path) -> Made:
+    """A pretrained model, as the same kind of model."""
+    from seq2seq.export import pretrained
+
+    name = pretrained.save(loaded, folder)
+    return Made({"architecture": name}, next_step=f"as a {name}, which from_pretrained loads, with its tokenizer")
 
 
 def _safetensors(loaded: LoadedRun, options: ExportOptions, lines: list[str], origin: str, folder: Path) -> Made:

@@ -132,8 +132,12 @@ class HuggingFaceTokenizer(Tokenizer):
                 run.append(row)
         return one_line(" ".join(texts))
 
-    def save(self, folder: Path) -> None:
+    def save_as_theirs(self, folder: Path) -> None:
+        """Without what only this project reads."""
         self._library.save_pretrained(folder)
+
+    def save(self, folder: Path) -> None:
+        self.save_as_theirs(folder)
         write_json(folder / TABLE, {"rows": self.vocab.num_rows, "path": self.path, "symbols": self._symbols})
 
     @classmethod

@@ -97,6 +97,29 @@ def test_an_adapter_is_stored_alone(command: Command, here: Path) -> None:
     assert "models/t5" in told.err
 
 
+@pytest.mark.parametrize(("family", "more"), [("t5", ["model.adapter=lora"]), ("gpt2", []), ("t5", [])])
+def test_given_back(command: Command, here: Path, family: str, more: list[str]) -> None:
+    """transformers finds with the exported model what the run finds."""
+    import transformers
+
+    given = ("model=pretrained", f"model.path=models/{family}", *more, "optimizer.lr=1e-2", "run=run")
+    assert command("seq2seq-train", *SHORT, *given).status == 0
+    told = command("seq2seq-export", "run=run", "to=huggingface", "output=out")
+    assert told.status == 0, told.err
+    told = command("seq2seq-translate", "run=run", "input=in.txt", "search=greedy", "search.max_length=9")
+    assert told.status == 0, told.err
+    tokenizer = transformers.AutoTokenizer.from_pretrained("out")
+    auto = transformers.AutoModelForSeq2SeqLM if family == "t5" else transformers.AutoModelForCausalLM
+    model = auto.from_pretrained("out")
+    for line, ours in zip(Path("in.txt").read_text().split("\n")[::2], told.out.split("\n")[::2], strict=True):
+        read = tokenizer(line if family == "t5" else f"{line}\n", return_tensors="pt")
+        found = model.generate(
+            **read, max_new_tokens=9, do_sample=False, bad_words_ids=[[0]] if family == "t5" else None
+        )
+        start = 1 if family == "t5" else read.input_ids.size(1)
+        assert tokenizer.decode(found[0, start:], skip_special_tokens=True).replace("\n", " ") == ours
+
+
 def test_what_is_frozen_stays(command: Command, here: Path) -> None:
     frozen = ("model=pretrained", "model.path=models/t5", "model.freeze=encoder", "run=run")
     told = command("seq2seq-train", *frozen, *SHORT)
