@@ -149,6 +149,23 @@ def bert(folder: Path, lines: Sequence[str]) -> Path:
     return save(folder, transformers.BertModel(config), library)
 
 
+def multilingual(folder: Path, lines: Sequence[str], kind: str) -> Path:
+    """mbart, whose languages stand behind a text, or mbart50 or nllb, where they stand before it."""
+    file = pieces(folder, lines, "spm")
+    reader = sentencepiece.SentencePieceProcessor(model_file=str(file))
+    scores = [(token, 0.0) for token in ("<s>", "<pad>", "</s>", "<unk>")]
+    scores += [(reader.id_to_piece(i), reader.get_score(i)) for i in range(3, len(reader))]
+    library: Any = transformers
+    if kind == "nllb":
+        tokenizer = library.NllbTokenizer(vocab={token: number for number, (token, _) in enumerate(scores)})
+        config = library.M2M100Config(vocab_size=len(tokenizer) + 3, **SIZES)
+        return save(folder, library.M2M100ForConditionalGeneration(config), tokenizer)
+    tokenizer = (library.MBartTokenizer if kind == "mbart" else library.MBart50Tokenizer)(vocab=scores)
+    start = {} if kind == "mbart" else {"decoder_start_token_id": 2}
+    config = library.MBartConfig(vocab_size=len(tokenizer) + 3, **SIZES, **start)
+    return save(folder, library.MBartForConditionalGeneration(config), tokenizer)
+
+
 FAMILIES: dict[str, Callable[[Path, Sequence[str]], Path]] = {
     "t5": t5, "bart": bart, "marian": marian, "m2m100": m2m100, "gpt2": gpt2, "llama": llama, "bert": bert,
 }  # fmt: skip

@@ -95,12 +95,15 @@ def _around(tokenizer: Any, target: bool) -> tuple[list[int], list[int]]:
 
 
 def _first_of_targets(path: str, config: Any, tokenizer: Any) -> list[int]:
+    before, after = _around(tokenizer, target=True)
+    if len(after) > 1:  # mBART: the language stands behind the end, and in the next text's beginning
+        return [after[-1], *before]
     start = getattr(config, "decoder_start_token_id", None)
     if start is None:
         start = _generation(path).get("decoder_start_token_id", config.bos_token_id)
     if start is None:
         raise ConfigError(Problem("path", f"{path}: its config has no decoder_start_token_id"))
-    return [start, *_around(tokenizer, target=True)[0]]
+    return [start, *before]
 
 
 def _generation(path: str) -> Mapping[str, Any]:

@@ -17,7 +17,7 @@ from seq2seq.search.beam import Beam
 from seq2seq.text.huggingface import HuggingFaceTokenizer
 from seq2seq.text.vocab import Vocab
 
-from ..pretrained_models import FAMILIES, make
+from ..pretrained_models import FAMILIES, make, multilingual
 
 MODELS = [name for name in FAMILIES if name != "bert"]
 CAUSAL = ("gpt2", "llama")
@@ -230,3 +230,33 @@ def test_what_a_run_has_to_know(tmp_path: Path, examples: list[Example]) -> None
     assert found["first"] == [tokenizer.eos_token_id, tokenizer.get_lang_id("de")]
     found = read_architecture(str(make("t5", tmp_path / "t5", lines)))
     assert (found["before"], found["after"], found["first"]) == ([], [1], [0])
+
+
+@pytest.mark.parametrize("kind", ["mbart", "mbart50", "nllb"])
+def test_models_of_several_languages(tmp_path: Path, examples: list[Example], kind: str) -> None:
+    """What stands around sources and before targets is what the model was trained with."""
+    multilingual(tmp_path, [text for example in examples for text in (example.source, example.target)], kind)
+    languages = ("eng_Latn", "deu_Latn") if kind == "nllb" else ("en_XX", "de_DE")
+    tokenizer = HuggingFaceTokenizer(path=str(tmp_path))
+    tokenizer.train([])
+    model = Pretrained(tokenizer.vocab, tokenizer.vocab, path=str(tmp_path), source_language=languages[0],
+                       target_language=languages[1])  # fmt: skip
+    model.load_outside_weights()
+    sources = tokenizer.encode_batch([example.source for example in examples[:4]])
+    batch = make_batch(sources, tokenizer.encode_batch([example.target for example in examples[:4]]), range(4))
+    library = transformers.AutoTokenizer.from_pretrained(tmp_path)
+    library.src_lang, library.tgt_lang = languages
+    source, target = (library.convert_tokens_to_ids(language) for language in languages)
+    theirs = transformers.AutoModelForSeq2SeqLM.from_pretrained(tmp_path).eval()
+    with torch.no_grad():
+        logits = model.eval().head(model.features(batch)).log_softmax(-1)
+        ours = logits.gather(2, batch.labels[:, :, None])[:, :, 0]
+        for row, example in enumerate(examples[:4]):
+            told = [*library(example.target, add_special_tokens=False).input_ids, library.eos_token_id]
+            read = library(example.source, return_tensors="pt").input_ids
+            assert source in read[0]
+            first = [target] if kind == "mbart" else [library.eos_token_id, target]
+            given = torch.tensor([[*first, *told[:-1]]])
+            found = theirs(input_ids=read, decoder_input_ids=given).logits.log_softmax(-1)[0, len(first) - 1 :]
+            expected = found.gather(1, torch.tensor(told)[:, None])[:, 0]
+            torch.testing.assert_close(ours[row, : len(told)], expected, atol=1e-4, rtol=1e-4)
