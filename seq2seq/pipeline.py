@@ -113,13 +113,12 @@ def check(config: RunConfig) -> None:
 def _too_long(model: Model, max_length: int, limits: tuple[int | None, int | None]) -> Iterator[Problem]:
     """Lengths that a part has no places for. limits: of source and target, where they are shortened."""
     source, target = (limit or max_length for limit in limits)
-    parts: list[Any] = list(model.modules())
+    parts: list[Any] = [part for part in model.modules() if hasattr(part, "too_long")]
     for part in parts:
-        limit = getattr(part, "max_places", None)
-        if limit is not None and (needed := part.most_places(source, target)) > limit:
+        if wrong := part.too_long(source, target):
             what = f"texts of {max_length}" if source == target == max_length else f"{source} and {target}"
-            told = f"{what} tokens take {needed} places, but the model has {limit}: set a smaller one"
-            yield Problem("trainer.max_length" if what.startswith("texts") else "data.max_source_tokens", told)
+            key = "trainer.max_length" if what.startswith("texts") else "data.max_source_tokens"
+            yield Problem(key, f"{what} tokens {wrong}: set a smaller one")
 
 
 def _without_a_source(config: RunConfig, model: Model | None) -> Iterator[Problem]:
@@ -155,7 +154,7 @@ def make_trainer(
     )
     seed_generators(options.seed)
     model = config.model(*tokenizers.vocabs)
-    if model.keeps_outside_weights or (begins and config.init_from is None):
+    if model.keeps_outside_weights or begins:
         model.load_outside_weights()
     total_steps = total_steps_of(options, loader)
     compiled = compile_layers(options.compile, model, device, total_steps)
@@ -309,7 +308,7 @@ def load_run(
     if model.keeps_outside_weights:
         model.load_outside_weights()
     options = config.trainer
-    if model.usable_untrained and not run.has_checkpoints:
+    if run.untrained.exists():
         chosen = []
         model.load_outside_weights()
     else:

@@ -283,7 +283,9 @@ def _announce(config: RunConfig, data: TrainingData, trainer: Trainer) -> None:
     if shares is not None:
         named = zip(config.data().parts, shares, strict=True)
         log.info("of the examples in an epoch: %s", ", ".join(f"{share:.0%} {name}" for name, share in named))
-    log.info("model: %s, %s parameters, %s on %s", config.model.name, f"{number:,}", used, trainer.device)
+    trained = sum(parameter.numel() for parameter in trainer.model.parameters() if parameter.requires_grad)
+    size = f"{number:,} parameters" if trained == number else f"{number:,} parameters, {trained:,} of them trained"
+    log.info("model: %s, %s, %s on %s", config.model.name, size, used, trainer.device)
     in_epoch = trainer.loader.batches_per_epoch
     told = "" if in_epoch is None else f"{in_epoch:,} in an epoch, "
     log.info("batches: %sof at most %s tokens", told, f"{options.token_budget:,}")

@@ -9,6 +9,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 from seq2seq import __version__
@@ -33,8 +34,7 @@ def run_command(
     """
     for flags, answer in ((("-h", "--help"), help_text), (("--version",), f"seq2seq {__version__}")):
         if any(argument in flags for argument in sys.argv[1:]):
-            print(answer)
-            sys.exit(0)
+            sys.exit(_status(command, partial(_answer, answer)))
     typed = [command, *sys.argv[1:]]
 
     def work() -> int:
@@ -50,6 +50,11 @@ def run_command(
         return status
 
     sys.exit(_status(command, work))
+
+
+def _answer(answer: str) -> int:
+    print(answer, flush=True)
+    return 0
 
 
 def _check_all(jobs: Sequence[Job], check: Callable[[Tree], object]) -> None:

@@ -74,6 +74,9 @@ def export(tree: dict[str, Any], command: list[str]) -> None:
         raise ConfigError(Problem("output", f"{output} is there already; name another folder"))
     _check(options, tree)
     loaded = _load(options, tree)
+    if loaded.config.template is not None:
+        told = "the run reads its sources as data.template says: others have to put them so, too: %s"
+        log.warning(told, loaded.config.template)
     given_back = options.to == "huggingface" and loaded.config.model.name == "pretrained"
     lines, origin = _lines(loaded, options) if _compares(options) and not given_back else ([], "")
     partial = output.with_name(f".{output.name}.partial")
@@ -282,6 +285,7 @@ def _describe(loaded: LoadedRun, options: ExportOptions, made: Made, folder: Pat
         "seq2seq": __version__,
         "checkpoint": options.checkpoint,
         "steps": [checkpoint.step for checkpoint in loaded.checkpoints],
+        "template": loaded.config.template,
         **made.about,
     }
     (folder / "export.json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")

@@ -50,6 +50,9 @@ examples
 
 keys
   run=DIR              the run directory
+  model=pretrained model.path=ID  instead: a model as others have trained it,
+                       a hub id or a folder; run then says where a small run
+                       for it lies, runs/<last part of the path> by itself
   split=NAME           train, validation or test (the default)
   source=F target=F    files instead of a split; a language model has no source
   tag=TAG              with files: a tag of the run's data, before each source
@@ -85,6 +88,9 @@ examples
 
 keys
   run=DIR              the run directory
+  model=pretrained model.path=ID  instead: a model as others have trained it,
+                       a hub id or a folder; run then says where a small run
+                       for it lies, runs/<last part of the path> by itself
   input=FILE           default: stdin (line by line where a person types)
   split=NAME           instead of input: train, validation or test; the sources
                        of its examples, or of text alone the text

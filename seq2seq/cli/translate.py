@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from seq2seq.cli.entry import run_command
 from seq2seq.cli.help import TRANSLATE
-from seq2seq.cli.untrained import with_run
+from seq2seq.cli.untrained import make_run, with_run
 from seq2seq.errors import ConfigError, DataError, Problem, UserError
 from seq2seq.registry import PositiveInt
 
@@ -89,9 +89,10 @@ def translate(tree: dict[str, Any], command: list[str]) -> None:
     from seq2seq.cli.tags import asked_for
     from seq2seq.training.console import progress_bar, setup_logging
 
-    tree = with_run(tree)
+    given_tree, tree = tree, with_run(tree)
     options = check(tree)
     setup_logging(None)
+    make_run(given_tree, Path(options.run).expanduser())
     with ExitStack() as stack:
         given = _open(options, tree)  # before the model is loaded: a pipe fills meanwhile
         outputs = Outputs(options, given, stack)

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
 from seq2seq.errors import ConfigError, Problem
 
-USUAL = {  # what such a run does not use
+log = logging.getLogger(__name__)
+
+USUAL = {  # what such a run does not use, and what it is measured by
     "optimizer": {"name": "adamw"},
     "schedule": {"name": "constant"},
     "loss": {"name": "cross_entropy"},
     "trainer": {},
+    "metrics": {"bleu": {}, "chrf": {}, "ter": {}},
 }
 
 
 def with_run(tree: dict[str, Any]) -> dict[str, Any]:
-    """The tree of a command with the run of `model`, where that is given, made if it is not there yet.
-
-    Raises ConfigError for a model that needs training, and for a run that is there and of another model.
+    """The tree of a command with the run of `model`, where that is given. Raises ConfigError for a model that needs
+    training.
     """
     rest = {key: value for key, value in tree.items() if key not in ("model", "tokenizer")}
     model = tree.get("model")
@@ -31,11 +34,16 @@ def with_run(tree: dict[str, Any]) -> dict[str, Any]:
         raise ConfigError(Problem("model.path", "is missing; it has to be given"))
     run = tree.get("run")
     place = Path(f"runs/{Path(path).name}" if run in (None, "???") else str(run)).expanduser()
-    _make(place, tree)
     return rest | {"run": str(place), "data": None if tree.get("split") is None else tree.get("data")}
 
 
-def _make(place: Path, tree: dict[str, Any]) -> None:
+def make_run(tree: dict[str, Any], place: Path) -> None:
+    """The run that `with_run` has named, if it is not there yet; nothing without a `model`.
+
+    Raises ConfigError for a model that cannot be read, and for a run that is there and of another model.
+    """
+    if not tree.get("model"):
+        return
     from seq2seq.config import bind_run, stored_form
     from seq2seq.text.pair import train_pair
     from seq2seq.training.run_dir import RunDir
@@ -53,17 +61,12 @@ def _make(place: Path, tree: dict[str, Any]) -> None:
     with run.locked():
         if run.config.exists():
             there = run.read_config()["model"]
-            if there.get("path") != model["path"] or run.has_checkpoints:
-                told = f"{place} is a run of its own, of model.path={there.get('path')}: name another with run=..."
-                raise ConfigError(Problem("run", told))
+            if there.get("path") != config.model.options["path"] or not run.untrained.exists():
+                of = f", of model.path={there['path']}" if "path" in there else ""
+                raise ConfigError(Problem("run", f"{place} is a run of its own{of}: name another with run=..."))
+        else:
+            log.info("%s is made for the model as it is, with what is needed beside its weights", place)
         pair = train_pair(config.tokenizer, list if config.has_source else None, list)
-        run.open_for_training(stored_form(config), free=_all_keys(stored_form(config)))
-        if not run.tokenizer.exists():
-            pair.save(run.tokenizer)
-
-
-def _all_keys(tree: dict[str, Any]) -> list[str]:
-    """What may change for another use: all but the model."""
-    from seq2seq.training.run_dir import flatten
-
-    return [key for key in flatten(tree) if not key.startswith("model.")]
+        run.open_for_training(stored_form(config))
+        pair.save(run.tokenizer)
+        run.untrained.write_text("The model at model.path, as it is.\n", encoding="utf-8")

@@ -4,16 +4,23 @@ again.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
-from seq2seq.errors import ConfigError, Problem, suggest
+import xxhash
+
+from seq2seq.errors import ConfigError, Problem, listed, suggest
 from seq2seq.text.huggingface import languages
-from seq2seq.text.pretrained import library, read_from
+from seq2seq.text.pretrained import Kind, library, read_from
 
 # Their logits are not a linear function of the features.
-CURVED = ("final_logit_softcapping", "logit_scale")
-OF_NO_USE = ("transformers_version", "id2label", "label2id", "auto_map", "architectures", "_name_or_path")
+CURVED = ("final_logit_softcapping", "logits_soft_cap", "logit_scale")
+# Keys that say nothing of what the model is, or choose code that computes it.
+OF_NO_USE = {
+    *("transformers_version", "id2label", "label2id", "auto_map", "architectures", "_name_or_path", "dtype"),
+    *("problem_type", "torchscript", "return_dict", "output_attentions", "output_hidden_states"),
+}
 # What the families call the share of values that is dropped in training.
 DROPOUTS = (
     "dropout",
@@ -42,7 +49,7 @@ def read_architecture(
     Raises ConfigError with the option that is wrong.
     """
     config = read_from("config", path)
-    plain = {key: value for key, value in config.to_diff_dict().items() if key not in OF_NO_USE}
+    plain = {key: value for key, value in config.to_dict().items() if not _is_of_no_use(key)}
     tokenizer = read_from("tokenizer", path)
     for option, language, attribute in (
         ("source_language", source_language, "src_lang"),
@@ -78,6 +85,8 @@ def _set_language(tokenizer: Any, option: str, language: str | None, attribute: 
     known = languages(tokenizer)
     if language is None or (known and language not in known):
         hint = suggest(language or "", known)
+        if not hint.startswith("did"):
+            hint = f"there are: {listed(known, 8)}"
         told = "has to be given for this model" if language is None else f"there is no language {language!r}"
         raise ConfigError(Problem(option, f"{told}; {hint}" if hint else told))
     setattr(tokenizer, attribute, language)
@@ -114,9 +123,69 @@ def _generation(path: str) -> Mapping[str, Any]:
     return found
 
 
+def _is_of_no_use(key: str) -> bool:
+    return key in OF_NO_USE or "implementation" in key or "kernel" in key
+
+
+def complete(
+    options: Mapping[str, Any], read: Callable[[str], dict[str, Any]], needs_same_weights: bool
+) -> dict[str, Any]:
+    """The options of a component with the architecture that it needs, and with a path that is the same from
+    everywhere.
+
+    needs_same_weights: whether the weights at the path are read at each use, and so must not change.
+    """
+    if options["architecture"]:
+        return dict(options)
+    path = str(options["path"])
+    folder = Path(path).expanduser()
+    if folder.is_dir():
+        path = str(folder.resolve())
+    architecture = read(path)
+    if needs_same_weights:
+        architecture["identity"] = _identity(path)
+    return {**options, "path": path, "architecture": architecture}
+
+
+def _identity(path: str) -> str:
+    """Of the weights in a folder; of a hub id, the commit."""
+    if not Path(path).is_dir():
+        return str(read_from("config", path)._commit_hash)
+    found = xxhash.xxh3_128()
+    for file in sorted(Path(path).glob("*.safetensors")):
+        with file.open("rb") as stream:
+            while part := stream.read(1 << 24):
+                found.update(part)
+    return str(found.hexdigest())
+
+
+def read_weights(kind: Kind, path: str, identity: str | None = None, group: str = "model") -> Any:
+    """The library's model at path, in float32. group: whose option path is.
+
+    Raises ConfigError where it cannot be read, lacks weights, or is not the one of that identity.
+    """
+    revision = {}
+    if identity is not None and Path(path).is_dir() and _identity(path) != identity:
+        told = f"{path}: holds other weights than those that the run was trained with"
+        raise ConfigError(Problem(f"{group}.path", told))
+    if identity is not None and not Path(path).is_dir():
+        revision = {"revision": identity}
+    try:
+        model, report = read_from(
+            kind, path, use_safetensors=True, dtype="float32", output_loading_info=True, **revision
+        )
+    except ConfigError as error:
+        raise ConfigError(*(problem.inside(group) for problem in error.problems)) from error
+    missing = sorted(name for name in report["missing_keys"] if "pooler" not in name)
+    if missing:
+        told = f"{path}: model.safetensors lacks {len(missing)} weights of the model, the first: {missing[0]}"
+        raise ConfigError(Problem(f"{group}.path", told))
+    return model
+
+
 def make_config(architecture: Mapping[str, Any], dropout: float | None) -> Any:
     """transformers' config object. Raises ValueError where this version of the library does not know the type."""
-    plain = dict(architecture["config"])
+    plain = {key: value for key, value in architecture["config"].items() if not _is_of_no_use(key)}
     kind = plain.pop("model_type")
     try:
         config = library().AutoConfig.for_model(kind, **plain)

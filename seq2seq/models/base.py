@@ -136,14 +136,12 @@ class Model(nn.Module, ABC):
     needs_source: whether it cannot learn from text alone, where batches have no source (S = 0).
     learns_source: whether training learns to say the source, too.
     own_tokenizer: the only tokenizer whose tokens it knows, by name.
-    usable_untrained: whether the weights that others have trained are all of it.
     keeps_outside_weights: whether checkpoints hold only what is trained, and `load_outside_weights` gives the rest.
     """
 
     needs_source = True
     learns_source = False
     own_tokenizer: ClassVar[str | None] = None
-    usable_untrained = False
     keeps_outside_weights = False
 
     def load_outside_weights(self) -> None:
@@ -173,6 +171,10 @@ class Model(nn.Module, ABC):
     @abstractmethod
     def step(self, tokens: Tensor, state: DecoderState) -> tuple[Tensor, DecoderState]:
         """As Decoder.step."""
+
+    def longest_output(self, source_tokens: int) -> int | None:
+        """For sources of so many tokens, without eos; None where there is no limit."""
+        return None
 
     def attention_weights(self, batch: Batch) -> Tensor | None:
         """As Decoder.attention_weights, (B,T,S): of what batch.labels says on what batch.source holds."""

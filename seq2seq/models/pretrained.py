@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from typing import Any, ClassVar, Literal
 
@@ -16,15 +16,19 @@ import torch
 from torch import Tensor, nn
 
 from seq2seq.data.batch import Batch
-from seq2seq.errors import ConfigError, Problem, listed
-from seq2seq.models.architecture import make_config, read_architecture
+from seq2seq.errors import ConfigError, DataError, Problem, listed
+from seq2seq.models.agreement import check_agreement
+from seq2seq.models.architecture import complete, make_config, read_architecture, read_weights
 from seq2seq.models.base import DecoderState, Model, models
 from seq2seq.models.decoder_only import joined
 from seq2seq.models.framing import Framing
-from seq2seq.models.tables import Numbers, copy_weights, num_places, token_embeddings
+from seq2seq.models.pretrained_state import PretrainedState
+from seq2seq.models.tables import Numbers, copy_weights, places_of, token_embeddings
 from seq2seq.registry import PositiveInt, Probability
-from seq2seq.text.pretrained import library, read_from
+from seq2seq.text.pretrained import library
 from seq2seq.text.vocab import Vocab
+
+SHORTEN = "data.max_source_tokens and data.max_target_tokens shorten them"
 
 
 @models.register("pretrained")
@@ -42,14 +46,13 @@ class Pretrained(Model):
         lora_rank: of the two matrices beside each adapted one
         lora_alpha: what they make is multiplied by lora_alpha / lora_rank
         lora_dropout: before them
-        lora_modules: names of the adapted layers; [] = what is usual for the model
+        lora_modules: names of the adapted layers; null = what is usual for the model
         freeze: parts that are not trained, as [encoder] or ['*.embed_tokens']
         architecture: filled in when a run begins, so that it is complete
     """
 
     needs_source = False
     own_tokenizer = "huggingface"
-    usable_untrained = True
     usual_beside: ClassVar = {"tokenizer": "pretrained"}
 
     def __init__(
@@ -80,31 +83,48 @@ class Pretrained(Model):
         self.has_encoder = bool(config.is_encoder_decoder)
         auto = transformers.AutoModelForSeq2SeqLM if self.has_encoder else transformers.AutoModelForCausalLM
         self.numbers = Numbers(target_vocab)
+        self._tokens = target_vocab.tokens
         self.body = auto.from_config(config)
         self._make_ours()
-        self._framing = Framing(self.numbers, architecture, ends=self.has_encoder)
-        self._first: list[int] = architecture["first"]
-        self.max_places = num_places(self.body)
+        self.framed = Framing(self.numbers, architecture, ends=self.has_encoder)
+        self.first: list[int] = architecture["first"]
+        self._identity: str | None = architecture.get("identity")
+        self.places = places_of(self.body, self.has_encoder)
         self._takes_positions = "position_ids" in inspect.signature(self.body.forward).parameters
         self.keeps_outside_weights = adapter == "lora"
         if adapter == "lora":
+            self._refuse_new_tokens("adapter=lora")
             _add_lora(self.body, lora_rank, lora_alpha, lora_dropout, lora_modules or None)
             self._head.requires_grad_(False)
+        elif (lora_rank, lora_alpha, lora_dropout, lora_modules) != (8, 16, 0.0, None):
+            raise ValueError("lora_rank, lora_alpha, lora_dropout and lora_modules have no effect without adapter=lora")
         _freeze(self, [freeze] if isinstance(freeze, str) else freeze or [])
+        if not self._head.weight.requires_grad and adapter == "none":
+            self._refuse_new_tokens("freeze")
+
+    def _refuse_new_tokens(self, option: str) -> None:
+        new = [token for token, row in zip(self._tokens, self.numbers.rows, strict=True) if row >= self._num_rows]
+        if new:
+            told = f"{option}: {listed(new, 3)} would not be learned, since the tables of tokens stay as they are"
+            raise ValueError(told)
 
     @staticmethod
     def complete(options: Mapping[str, Any]) -> dict[str, Any]:
         """The options with the architecture of the model at path. Raises ConfigError where it cannot be read."""
-        if options["architecture"]:
-            return dict(options)
         names = ("path", "source_language", "target_language", "separator")
-        return {**options, "architecture": read_architecture(*(options[name] for name in names))}
+        given = {name: options[name] for name in names}
+        return complete(
+            options, lambda path: read_architecture(path, *list(given.values())[1:]), options["adapter"] != "none"
+        )
 
     def _make_ours(self) -> None:
         tables: dict[int, nn.Parameter] = {}
         old_head = self.body.get_output_embeddings()
         embeddings = token_embeddings(self.body)
+        if not isinstance(old_head, nn.Linear) or not embeddings:
+            raise ValueError(f"path: models of the type {self.body.config.model_type} are not supported")
         self._check_sizes(embeddings, old_head)
+        self._num_rows = old_head.out_features
         for embedding in embeddings:
             self.numbers.renumber(embedding, tables)
         offsets = getattr(self.body, "final_logits_bias", None)
@@ -118,12 +138,22 @@ class Pretrained(Model):
         if len(sizes) > 1:
             raise ValueError("path: models with other tokens for the source than for the target are not supported")
 
-    def most_places(self, source_tokens: int, target_tokens: int) -> int:
-        """Without eos -> how many tokens the encoder or the decoder reads at once."""
-        around = self._framing.num_before + len(self._framing.after) + 1
+    def too_long(self, source_tokens: int, target_tokens: int) -> str | None:
+        """What is wrong with texts of so many tokens, without eos; None where there is a place for each."""
+        around = self.framed.num_before + len(self.framed.after) + 1
+        needed = [(source_tokens + around, self.places[0]), (target_tokens + len(self.first), self.places[1])]
+        if not self.has_encoder:
+            needed = [(source_tokens + around + target_tokens, self.places[0])]
+        for tokens, places in needed:
+            if places is not None and tokens > places:
+                return f"take {tokens} places, but the model has {places}"
+        return None
+
+    def longest_output(self, source_tokens: int) -> int | None:
         if self.has_encoder:
-            return max(source_tokens + around, target_tokens + len(self._first))
-        return source_tokens + around + target_tokens
+            return None if self.places[1] is None else self.places[1] - len(self.first)
+        around = self.framed.num_before + len(self.framed.after) + 1
+        return None if self.places[0] is None else max(self.places[0] - source_tokens - around, 1)
 
     @property
     def head(self) -> nn.Linear:
@@ -131,14 +161,14 @@ class Pretrained(Model):
 
     def load_outside_weights(self) -> None:
         """Those of the model at path. Raises ConfigError where they cannot be read, or do not fit."""
-        kind: Literal["seq2seq", "causal"] = "seq2seq" if self.has_encoder else "causal"
-        other = read_from(kind, self.path, use_safetensors=True, dtype=torch.float32)
-        copy_weights(self.body, other.state_dict(), self.numbers)
+        other = read_weights("seq2seq" if self.has_encoder else "causal", self.path, self._identity)
         with torch.no_grad():
+            copy_weights(self.body, other.state_dict(), self.numbers)
             old_head = other.get_output_embeddings()
             self._head.weight.copy_(self.numbers.ordered(old_head.weight))
             offsets = getattr(other, "final_logits_bias", None)
             self._head.bias.copy_(self.numbers.bias(old_head.bias, offsets, old_head.weight))
+        check_agreement(self, other, self.path)
 
     def recompute(self) -> None:
         """Activation checkpointing, by the library."""
@@ -146,14 +176,16 @@ class Pretrained(Model):
 
     def features(self, batch: Batch) -> Tensor:
         features: Tensor
+        if wrong := self.too_long(batch.source.size(1) - 1, batch.target.size(1) - 1):
+            raise DataError(f"texts of {batch.source.size(1)} and {batch.target.size(1)} tokens {wrong}; {SHORTEN}")
         if self.has_encoder:
-            source, mask = self._framing(batch.source, batch.source_mask)
+            source, mask = self.framed(batch.source, batch.source_mask)
             target = self._behind_first(batch.target)
             features = self.body(
                 input_ids=source, attention_mask=mask.long(), decoder_input_ids=target, use_cache=False
             ).logits
-            return features[:, len(self._first) - 1 :]
-        prompt, prompt_mask = self._framing(batch.source, batch.source_mask)
+            return features[:, len(self.first) - 1 :]
+        prompt, prompt_mask = self.framed(batch.source, batch.source_mask)
         told = self.numbers.to_theirs[batch.target[:, 1:]]
         tokens, mask = joined(prompt, prompt_mask, told, batch.target_mask[:, 1:])
         features = self.body(input_ids=tokens, attention_mask=mask.long(), use_cache=False).logits
@@ -164,20 +196,19 @@ class Pretrained(Model):
 
     def _behind_first(self, target: Tensor) -> Tensor:
         """target (B,T) from bos on -> theirs, with the model's own beginning in its place."""
-        first = target.new_tensor(self._first).expand(target.size(0), -1)
+        first = target.new_tensor(self.first).expand(target.size(0), -1)
         return torch.cat((first, self.numbers.to_theirs[target[:, 1:]]), dim=1)
 
     def start(self, source: Tensor, mask: Tensor, max_length: int) -> DecoderState:
-        if self.max_places is not None and (needed := self.most_places(source.size(1), max_length)) > self.max_places:
-            told = f"sources and outputs of these lengths take {needed} places, but the model has {self.max_places}"
-            raise ConfigError(Problem("search.max_length", told))
-        tokens, mask = self._framing(source, mask)
+        if wrong := self.too_long(source.size(1) - 1, max_length - 1):
+            raise ConfigError(Problem("search.max_length", f"sources and outputs of these lengths {wrong}"))
+        tokens, mask = self.framed(source, mask)
         cache = library().DynamicCache
         if not self.has_encoder:
             return self._after_prompts(tokens, mask, cache(config=self.body.config))
         states = self.body.get_encoder()(input_ids=tokens, attention_mask=mask.long()).last_hidden_state
         caches = library().EncoderDecoderCache(cache(config=self.body.config), cache(config=self.body.config))
-        first = source.new_tensor(self._first).expand(source.size(0), -1)
+        first = source.new_tensor(self.first).expand(source.size(0), -1)
         state = PretrainedState(caches, first[:, -1], 1, mask.long(), states)
         for token in first[:, :-1].unbind(dim=1):
             _, state = self._next(token, state)
@@ -208,18 +239,11 @@ class Pretrained(Model):
     def _next(self, theirs: Tensor, state: PretrainedState) -> tuple[Tensor, PretrainedState]:
         """theirs (N,) -> features (N,D)."""
         if state.memory is None:
-            mask = torch.cat(
-                (
-                    state.mask,
-                    torch.ones_like(state.mask[:, :1]) if state.mask.size(1) else torch.ones_like(theirs)[:, None],
-                ),
-                dim=1,
-            )
-            state = replace(state, mask=mask)
-            assert state.positions is not None
-            given = self._of_prompt(state, state.positions[:, None])
-            output = self.body(input_ids=theirs[:, None], **given)
-            return output.logits[:, -1], replace(state, positions=state.positions + 1)
+            positions = state.positions
+            assert positions is not None
+            state = replace(state, mask=torch.cat((state.mask, state.mask.new_ones(len(theirs), 1)), dim=1))
+            output = self.body(input_ids=theirs[:, None], **self._of_prompt(state, positions[:, None]))
+            return output.logits[:, -1], state.advanced()
         output = self.body(
             decoder_input_ids=theirs[:, None],
             encoder_outputs=library().modeling_outputs.BaseModelOutput(last_hidden_state=state.memory),
@@ -227,14 +251,13 @@ class Pretrained(Model):
             past_key_values=state.cache,
             use_cache=True,
         )
-        # Its keys and values are in the cache from now on; only how many there are is looked at.
-        return output.logits[:, -1], replace(state, memory=state.memory[:1].expand(len(theirs), -1, -1))
+        return output.logits[:, -1], state.advanced()
 
     def attention_weights(self, batch: Batch) -> Tensor | None:
         """The mean over layers and heads of the attention to the source, without what stands around it."""
         if not self.has_encoder or not batch.source.size(1):
             return None
-        source, mask = self._framing(batch.source, batch.source_mask)
+        source, mask = self.framed(batch.source, batch.source_mask)
         usual = self.body.config._attn_implementation
         self.body.set_attn_implementation("eager")  # the one that tells its weights
         try:
@@ -248,46 +271,9 @@ class Pretrained(Model):
         finally:
             self.body.set_attn_implementation(usual)
         weights = torch.stack([layer.float().mean(dim=1) for layer in found]).mean(dim=0)  # (B,P+T,S)
-        start = self._framing.num_before
-        weights = weights[:, len(self._first) - 1 :, start : start + batch.source.size(1)] * batch.source_mask[:, None]
+        start = self.framed.num_before
+        weights = weights[:, len(self.first) - 1 :, start : start + batch.source.size(1)] * batch.source_mask[:, None]
         return weights / weights.sum(dim=2, keepdim=True).clamp(min=torch.finfo(weights.dtype).tiny)
-
-
-@dataclass(frozen=True)
-class PretrainedState(DecoderState):
-    """first (N,): what is read in the place of bos. width: hypotheses of each source. mask (N,S) of the source or, in a
-    model without an encoder, of all that was read. memory (N,S,D). positions (N,): of the next token.
-    """
-
-    cache: Any
-    first: Tensor
-    width: int
-    mask: Tensor
-    memory: Tensor | None
-    positions: Tensor | None = None
-
-    def select(self, sources: Tensor) -> DecoderState:
-        rows = (sources[:, None] * self.width + torch.arange(self.width, device=sources.device)).flatten()
-        self.cache.batch_select_indices(rows)
-        return self._with_rows(rows)
-
-    def reorder(self, hypotheses: Tensor) -> DecoderState:
-        if self.memory is not None and len(hypotheses) == len(self.mask):  # what belongs to the source stays
-            self.cache.self_attention_cache.batch_select_indices(hypotheses)
-            return self
-        self.cache.batch_select_indices(hypotheses)
-        width = self.width * len(hypotheses) // len(self.mask)
-        return replace(self._with_rows(hypotheses), width=width)
-
-    def _with_rows(self, rows: Tensor) -> PretrainedState:
-        memory, positions = self.memory, self.positions
-        return replace(
-            self,
-            first=self.first[rows],
-            mask=self.mask[rows],
-            memory=None if memory is None else memory[:1].expand(len(rows), -1, -1),
-            positions=None if positions is None else positions[rows],
-        )
 
 
 def _add_lora(body: Any, rank: int, alpha: int, dropout: float, modules: list[str] | None) -> None:
@@ -300,7 +286,10 @@ def _add_lora(body: Any, rank: int, alpha: int, dropout: float, modules: list[st
     body.requires_grad_(False)
     kind = body.config.model_type
     modules = modules or list(USUAL.get(kind) or ("q_proj", "v_proj"))  # what most families without an entry have
-    config = LoraConfig(r=rank, lora_alpha=alpha, lora_dropout=dropout, target_modules=modules)
+    transposed = any(type(module).__name__ == "Conv1D" for module in body.modules())  # as GPT-2 stores its matrices
+    config = LoraConfig(
+        r=rank, lora_alpha=alpha, lora_dropout=dropout, target_modules=modules, fan_in_fan_out=transposed
+    )
     try:
         inject_adapter_in_model(config, body)
     except ValueError as error:

@@ -62,7 +62,14 @@ class Numbers(nn.Module):
         head = nn.Linear(old.in_features, len(self.rows), bias=True, device=old.weight.device)
         tied = tables.get(id(old.weight))
         head.weight = nn.Parameter(self.ordered(old.weight.detach())) if tied is None else tied
-        head.bias = nn.Parameter(self.bias(old.bias, offsets, old.weight), requires_grad=old.bias is not None)
+        bias = self.bias(old.bias, offsets, old.weight)
+        if old.bias is None:
+            del head.bias
+            head.register_buffer("bias", bias)
+        else:
+            head.bias = nn.Parameter(bias)
+        absent = torch.tensor([row == NO_ROW for row in self.rows], device=old.weight.device)
+        head.register_buffer("absent", absent, persistent=False)  # for the loss: nothing of it is spread over these
         return head
 
     def bias(self, bias: Tensor | None, offsets: Tensor | None, like: Tensor) -> Tensor:
@@ -87,13 +94,22 @@ def token_embeddings(body: Any) -> Sequence[nn.Embedding]:
     return [module for module in body.modules() if isinstance(module, nn.Embedding) and id(module.weight) in tables]
 
 
-def num_places(body: nn.Module) -> int | None:
-    """How many tokens it can read, where each place has a row of a table; None where there is no such limit."""
-    limits = [
-        module.num_embeddings - getattr(module, "offset", 0)
-        for name, module in body.named_modules()
-        if isinstance(module, nn.Embedding) and name.rpartition(".")[2] in PLACES
-    ]
+def places_of(body: Any, has_encoder: bool) -> tuple[int | None, int | None]:
+    """How many tokens the encoder and the decoder can read, where each place has a row of a table; None where there is
+    no such limit.
+    """
+    if has_encoder:
+        return _num_places(body.get_encoder()), _num_places(body.get_decoder())
+    found = _num_places(body)
+    return found, found
+
+
+def _num_places(body: nn.Module) -> int | None:
+    limits = []
+    for name, module in body.named_modules():
+        if isinstance(module, nn.Embedding) and name.rpartition(".")[2] in PLACES:
+            before_first = 0 if module.padding_idx is None else module.padding_idx + 1
+            limits.append(module.num_embeddings - getattr(module, "offset", before_first))
     return min(limits, default=None)
 
 

@@ -21,16 +21,25 @@ def usual_limit(source_tokens: int) -> int:
 
 
 def limits(
-    mask: Tensor, prompts: Sequence[Sequence[int]], max_length: int | None = None, min_length: int = 0
+    model: Model,
+    mask: Tensor,
+    prompts: Sequence[Sequence[int]],
+    max_length: int | None = None,
+    min_length: int = 0,
 ) -> list[int]:
-    """The longest output of each source, at least its prompt; mask (B,S) counts the source's eos, too."""
+    """The longest output of each source, at least its prompt; mask (B,S) counts the source's eos, too.
+
+    Where no max_length is given it is no longer than the model has places for.
+    """
     if max_length is not None:
         return [max(max_length, len(prompt)) for prompt in prompts]
-    usual = [usual_limit(max(tokens - 1, 0)) for tokens in mask.sum(1).tolist()]
-    return [
-        max(length if mask.size(1) and not prompt else len(prompt) + PROMPT_ROOM, min_length)
-        for length, prompt in zip(usual, prompts, strict=True)
-    ]
+    found = []
+    for tokens, prompt in zip(mask.sum(1).tolist(), prompts, strict=True):
+        source = max(tokens - 1, 0)
+        usual = usual_limit(source) if mask.size(1) and not prompt else len(prompt) + PROMPT_ROOM
+        most = model.longest_output(max(mask.size(1) - 1, 0))
+        found.append(max(usual if most is None else min(usual, most), min_length, len(prompt)))
+    return found
 
 
 def given_token(length: int, prompt: Sequence[int], limit: int) -> int | None:

@@ -78,6 +78,9 @@ class Beam(Search):
         self.groups = groups
         self.diversity = diversity
         self.required = listed_phrases(required)
+        for phrase in self.required:
+            if clash := [word for word in listed_phrases(banned) if word in phrase]:
+                raise ValueError(f"required: {phrase!r} holds {clash[0]!r}, which is banned")
         self.rules = Rules(
             max_length=max_length,
             min_length=min_length,
@@ -100,7 +103,7 @@ class Beam(Search):
         self, model: Model, source: Tensor, mask: Tensor, prompts: Sequence[Sequence[int]] | None = None
     ) -> list[list[Hypothesis]]:
         prompts = prompts or [()] * mask.size(0)
-        longest = limits(mask, prompts, self.max_length, self.rules.min_length)
+        longest = limits(model, mask, prompts, self.max_length, self.rules.min_length)
         if not longest:
             return []
         finished = Finished(len(longest))

@@ -97,7 +97,7 @@ class Sampling(Search):
         self, model: Model, source: Tensor, mask: Tensor, prompts: Sequence[Sequence[int]] | None = None
     ) -> list[list[Hypothesis]]:
         prompts = prompts or [()] * mask.size(0)
-        longest = limits(mask, prompts, self.max_length, self.rules.min_length)
+        longest = limits(model, mask, prompts, self.max_length, self.rules.min_length)
         if not longest:
             return []
         uniform = self._uniform(source, mask, prompts, max(longest) + 1)

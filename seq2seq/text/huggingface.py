@@ -18,6 +18,10 @@ from seq2seq.text.vocab import Vocab
 
 TABLE = "table.json"
 NO_ROW = -1
+FILES = {  # one of which every tokenizer has; without any the library makes an empty one
+    *("tokenizer.json", "tokenizer_config.json", "tokenizer.model", "spiece.model", "sentencepiece.bpe.model"),
+    *("source.spm", "vocab.json", "vocab.txt", "spm.model", "tekken.json"),
+}
 
 
 @dataclass(frozen=True)
@@ -63,6 +67,9 @@ class HuggingFaceTokenizer(Tokenizer):
 
     def train(self, lines: Iterable[str], symbols: Sequence[str] = ()) -> None:
         """Reads it; the lines are left alone. Raises ConfigError where it cannot be read."""
+        folder = Path(self.path).expanduser()
+        if folder.is_dir() and not any(file.name in FILES for file in folder.iterdir()):
+            raise ConfigError(Problem("path", f"{self.path}: holds no tokenizer, as tokenizer.json is one"))
         library = read_from("tokenizer", self.path)
         known = library.get_vocab()
         library.add_tokens([symbol for symbol in symbols if symbol not in known])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import warnings
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,6 +16,7 @@ Kind = Literal["tokenizer", "config", "seq2seq", "causal", "encoder"]
 EXTRA = "the library `transformers` is missing: pip install 'seq2seq[pretrained]'"
 
 
+@cache
 def library() -> Any:
     """The transformers library, quiet. Raises ConfigError where it is missing."""
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")

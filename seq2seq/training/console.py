@@ -28,7 +28,13 @@ TRAINING = {
     "tokens_per_second": "{:,.0f} tok/s",
     "epoch": "epoch {:.2f}",
 }
-SCORES = {"loss": "loss {:.2f}", "perplexity": "perplexity {:,.1f}", "bleu": "BLEU {:.1f}", "chrf": "chrF {:.1f}"}
+SCORES = {
+    "loss": "loss {:.2f}",
+    "perplexity": "perplexity {:,.1f}",
+    "bleu": "BLEU {:.1f}",
+    "chrf": "chrF {:.1f}",
+    "token_accuracy": "accuracy {:.1f}%",
+}
 
 # A log record's `shown`: where it is told, if not in every place.
 IN_FILE_ONLY = {"shown": "file"}

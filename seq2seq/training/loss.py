@@ -44,9 +44,17 @@ class CrossEntropy(Loss):
         mask = labels != Vocab.pad
         features = features[mask]  # (B,T,D) -> (K,D): the head is the dearest layer, so it never sees padding
         total: Tensor = _LinearCrossEntropy.apply(  # type: ignore[no-untyped-call]
-            features, head.weight, head.bias, labels[mask], self.label_smoothing
+            features, head.weight, head.bias, labels[mask], self.label_smoothing, _share(head)
         )
         return total, mask.sum()
+
+
+def _share(head: nn.Linear) -> Tensor | None:
+    """What each token gets of what is spread by label smoothing, (V,): of a head that cannot say some of its tokens,
+    the same for all others. None where all are alike.
+    """
+    absent = getattr(head, "absent", None)
+    return None if absent is None else (~absent).float() / (~absent).sum()
 
 
 class _LinearCrossEntropy(torch.autograd.Function):
@@ -58,9 +66,15 @@ class _LinearCrossEntropy(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, features: Tensor, weight: Tensor, bias: Tensor | None, labels: Tensor, smoothing: float
+        ctx: Any,
+        features: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        labels: Tensor,
+        smoothing: float,
+        share: Tensor | None,
     ) -> Tensor:
-        """features (K,D), weight (V,D), bias (V,), labels (K,) -> their loss."""
+        """features (K,D), weight (V,D), bias (V,), labels (K,), share (V,) -> their loss."""
         device = features.device.type
         dtype = _computed_in(features)
         needed = ctx.needs_input_grad[:3]
@@ -78,13 +92,14 @@ class _LinearCrossEntropy(torch.autograd.Function):
                 log_probabilities = logits.log_softmax(dim=1)
                 losses = (smoothing - 1.0) * log_probabilities.gather(1, some_labels)
                 if smoothing:
-                    losses -= smoothing * log_probabilities.mean(dim=1, keepdim=True)
+                    mean = log_probabilities.mean(dim=1) if share is None else log_probabilities @ share
+                    losses -= smoothing * mean[:, None]
                 total += losses.sum()
                 if not any(needed):
                     continue
                 gradient = log_probabilities.exp_()  # (C,V), the probabilities, from here on the gradient
                 if smoothing:
-                    gradient -= smoothing / gradient.size(1)
+                    gradient -= smoothing / gradient.size(1) if share is None else smoothing * share
                 gradient.scatter_add_(1, some_labels, gradient.new_full((1, 1), smoothing - 1.0).expand_as(some_labels))
                 if to_bias is not None:
                     to_bias += gradient.sum(dim=0)
@@ -99,7 +114,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         (scale,) = gradients
         found = [None if x is None else x * scale for x in ctx.gradients]
-        return *found, None, None
+        return *found, None, None, None
 
 
 def measured(features: Tensor, head: nn.Linear, labels: Tensor) -> tuple[Tensor, Tensor]:

@@ -11,6 +11,7 @@ import json
 import os
 import platform
 import shlex
+import shutil
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -53,6 +54,7 @@ class RunDir:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.config = path / "config.yaml"
+        self.untrained = path / "untrained.txt"
         self.max_tokens = path / "max_tokens.txt"
         self.log = path / "train.log"
         self.data_report = path / "data_report.json"
@@ -97,6 +99,9 @@ class RunDir:
         Raises ConfigError with the keys that differ and made a difference so far: a start that ended at a mistake in
         the config, or without memory, must not keep the mistake for ever.
         """
+        if self.untrained.exists():  # nothing was made here that could not be made again
+            shutil.rmtree(self.tokenizer, ignore_errors=True)
+            self.untrained.unlink()
         if self.has_checkpoints:
             self._compare(config, complete(self.read_config()), "", free=free)
         elif self.tokenizer.exists():  # which was trained on what no filter has looked at yet

@@ -1,10 +1,11 @@
 """Models of the transformers library with the three commands."""
 
+import json
 import shutil
 from pathlib import Path
 
 import pytest
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from seq2seq.data.demo import Demo
 
@@ -38,6 +39,10 @@ def here(models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     shutil.copytree(models, tmp_path / "models")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)  # no waiting for what cannot be reached
+    shutil.copytree("models/t5", "models/t5-cut")
+    cut = load_file("models/t5/model.safetensors")
+    del cut["decoder.block.1.layer.2.layer_norm.weight"]
+    save_file(cut, "models/t5-cut/model.safetensors", {"format": "pt"})
     Path("in.txt").write_text("the old man sees the dog\n\nthe small cat\n", encoding="utf-8")
     return tmp_path
 
@@ -91,10 +96,14 @@ def test_an_adapter_is_stored_alone(command: Command, here: Path) -> None:
     assert any(any(stored[name]) for name in stored if "lora_B" in name)  # zeros at first
     told = command("seq2seq-translate", "run=run", "input=in.txt", "search.max_length=5")
     assert (told.status, told.out.count("\n")) == (0, 3)
+    shutil.copy("models/bert/model.safetensors", "models/t5/model.safetensors")
+    told = command("seq2seq-translate", "run=run", "input=in.txt")
+    assert (told.status, told.out) == (2, "")
+    assert f"{here}/models/t5: holds other weights than those that the run was trained with" in told.err
     shutil.rmtree("models")
     told = command("seq2seq-translate", "run=run", "input=in.txt")
     assert (told.status, told.out) == (2, "")
-    assert "models/t5" in told.err
+    assert f"model.path: {here}/models/t5: there is no such folder" in told.err
 
 
 @pytest.mark.parametrize(("family", "more"), [("t5", ["model.adapter=lora"]), ("gpt2", []), ("t5", [])])
@@ -118,6 +127,49 @@ def test_given_back(command: Command, here: Path, family: str, more: list[str]) 
         )
         start = 1 if family == "t5" else read.input_ids.size(1)
         assert tokenizer.decode(found[0, start:], skip_special_tokens=True).replace("\n", " ") == ours
+
+
+def test_a_run_without_a_checkpoint_is_not_the_model_as_it_was(command: Command, here: Path) -> None:
+    assert command("seq2seq-train", "model=pretrained", "model.path=models/t5", *SHORT, "run=run").status == 0
+    shutil.rmtree("run/checkpoints")
+    told = command("seq2seq-translate", "run=run", "input=in.txt")
+    assert (told.status, told.out) == (4, "")
+    assert "holds no whole checkpoint yet" in told.err
+
+
+def test_tags_need_trained_tables(command: Command, here: Path) -> None:
+    tagged = ("data=mixture", "+data@data.parts.a=demo", "data.parts.a.train=50", "data.tags.a=<2de>", "run=run")
+    gpt2 = ("model=pretrained", "model.path=models/gpt2", "trainer.max_steps=1", "trainer.device=cpu")
+    told = command("seq2seq-train", *gpt2, *tagged, "model.adapter=lora")
+    assert told.status == 2
+    assert "model: adapter=lora: <2de> would not be learned, since the tables of tokens stay as they are" in told.err
+    assert command("seq2seq-train", *gpt2, *tagged, "run=other").status == 0
+
+
+def test_what_has_no_place(command: Command, here: Path) -> None:
+    """Outputs are as long as the model can make them; a validation pair that is too long is told."""
+    given = ("model=pretrained", "model.path=models/gpt2", *SHORT, "run=run")
+    assert command("seq2seq-train", *given, "trainer.max_length=290").status == 0
+    Path("long.txt").write_text("dog " * 250 + "\n", encoding="utf-8")
+    told = command("seq2seq-translate", "run=run", "input=long.txt", "search=greedy")
+    assert told.status == 0, told.err
+    assert told.out.count("\n") == 1
+    told = command("seq2seq-translate", "run=run", "input=long.txt", "search.max_length=500")
+    assert (told.status, told.out) == (2, "")
+    assert "search.max_length: sources and outputs of these lengths take" in told.err
+    Path("longer.txt").write_text("dog " * 900 + "\n", encoding="utf-8")
+    told = command("seq2seq-evaluate", "run=run", "source=longer.txt", "target=in.txt")
+    assert told.status == 3
+    told = command("seq2seq-evaluate", "run=run", "source=longer.txt", "target=long.txt")
+    assert told.status == 3
+    assert "data.max_source_tokens and data.max_target_tokens shorten them" in told.err
+
+
+def test_label_smoothing_leaves_out_what_the_model_cannot_say(command: Command, here: Path) -> None:
+    given = ("model=pretrained", "model.path=models/gpt2", *SHORT, "loss.label_smoothing=0.1", "run=run")
+    assert command("seq2seq-train", *given, "trainer.log_every=1").status == 0
+    rows = [json.loads(line) for line in Path("run/metrics.jsonl").read_text().splitlines()]
+    assert all(row["train/loss"] < 20 for row in rows if "train/loss" in row)
 
 
 def test_what_is_frozen_stays(command: Command, here: Path) -> None:
@@ -158,7 +210,7 @@ def test_without_training(command: Command, here: Path) -> None:
     assert "3 sentences, checkpoint untrained\n" in told.out
     told = command("seq2seq-translate", "model=pretrained", "model.path=models/gpt2", "run=runs/t5", "input=in.txt")
     assert (told.status, told.out) == (2, "")
-    assert "runs/t5 is a run of its own, of model.path=models/t5: name another with run=..." in told.err
+    assert f"runs/t5 is a run of its own, of model.path={here / 'models/t5'}: name another with run=..." in told.err
 
 
 @pytest.mark.parametrize(
@@ -175,8 +227,11 @@ def test_without_training(command: Command, here: Path) -> None:
          "model: freeze: nothing is called 'encodr'; there are: shared, encoder, decoder"),
         (["model=pretrained", "model.path=models/gpt2", "trainer.max_length=400"],
          "trainer.max_length: texts of 400 tokens take 802 places, but the model has 600: set a smaller one"),
+        (["model=pretrained", "model.path=models/t5", "model.lora_rank=4"],
+         "model: lora_rank, lora_alpha, lora_dropout and lora_modules have no effect without adapter=lora"),
+        (["model=pretrained", "model.path=models/t5-cut"], "model.path: {here}/models/t5-cut: model.safetensors lacks"),
         (["model=pretrained", "model.path=models/bert"],
-         "model.path: models/bert: bert is an encoder: model/encoder=pretrained takes it"),
+         "model.path: {here}/models/bert: bert is an encoder: model/encoder=pretrained takes it"),
         (["model=encoder_decoder", "model/encoder=pretrained", "model/decoder=lstm_tiny"],
          "model.encoder.path: is missing; it has to be given"),
     ],
@@ -184,6 +239,6 @@ def test_without_training(command: Command, here: Path) -> None:
 def test_mistakes(command: Command, here: Path, given: list[str], message: str) -> None:
     told = command("seq2seq-train", *given, *SHORT, "run=run")
     assert (told.status, told.out) == (2, "")
-    assert message in told.err
+    assert message.format(here=here) in told.err
     assert "Traceback" not in told.err
     assert not Path("run/checkpoints").exists()

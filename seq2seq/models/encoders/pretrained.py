@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-import torch
 from torch import Tensor, nn
 
-from seq2seq.models.architecture import make_config, read_architecture
+from seq2seq.errors import DataError
+from seq2seq.models.architecture import complete, make_config, read_architecture, read_weights
 from seq2seq.models.base import Encoder, Memory, encoders
 from seq2seq.models.framing import Framing
-from seq2seq.models.tables import Numbers, copy_weights, num_places, token_embeddings
+from seq2seq.models.tables import Numbers, copy_weights, places_of, token_embeddings
 from seq2seq.registry import Probability
-from seq2seq.text.pretrained import library, read_from
+from seq2seq.text.pretrained import library
 from seq2seq.text.vocab import Vocab
 
 
@@ -58,7 +58,7 @@ class PretrainedEncoder(Encoder):
             self.numbers.renumber(embedding, tables)
         self.embedding = self.body.get_input_embeddings()
         self.framing = Framing(self.numbers, architecture, ends=True)
-        self.max_places = num_places(self.body)
+        self.places = places_of(self.body, False)[0]
         self.output_dim = int(config.hidden_size)
         if freeze:
             self.body.requires_grad_(False)
@@ -66,26 +66,29 @@ class PretrainedEncoder(Encoder):
     @staticmethod
     def complete(options: Mapping[str, Any]) -> dict[str, Any]:
         """The options with the architecture of the model at path. Raises ConfigError where it cannot be read."""
-        if options["architecture"]:
-            return dict(options)
-        found = read_architecture(options["path"], options["source_language"], encoder_only=True)
-        return {**options, "architecture": found}
+        language = options["source_language"]
+        return complete(options, lambda path: read_architecture(path, language, encoder_only=True), False)
 
     def load_outside_weights(self) -> None:
         """Those of the model at path. Raises ConfigError where they cannot be read, or do not fit."""
-        other = _encoder_of(read_from("encoder", self.path, use_safetensors=True, dtype=torch.float32))
+        other = _encoder_of(read_weights("encoder", self.path, group="model.encoder"))
         copy_weights(self.body, other.state_dict(), self.numbers)
 
     def recompute(self) -> None:
         """Activation checkpointing, by the library."""
         self.body.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
 
-    def most_places(self, source_tokens: int, target_tokens: int) -> int:
-        """Without eos -> how many tokens it reads."""
-        return source_tokens + self.framing.num_before + len(self.framing.after) + 1
+    def too_long(self, source_tokens: int, target_tokens: int) -> str | None:
+        """What is wrong with texts of so many tokens, without eos; None where there is a place for each."""
+        needed = source_tokens + self.framing.num_before + len(self.framing.after) + 1
+        if self.places is None or needed <= self.places:
+            return None
+        return f"take {needed} places, but the encoder has {self.places}"
 
     def forward(self, tokens: Tensor, mask: Tensor) -> Memory:
         """The states of the source's own tokens, with its eos; final is their mean."""
+        if wrong := self.too_long(tokens.size(1) - 1, 0):
+            raise DataError(f"sources of {tokens.size(1)} tokens {wrong}; data.max_source_tokens shortens them")
         read, read_mask = self.framing(tokens, mask)
         states = self.body(input_ids=read, attention_mask=read_mask.long()).last_hidden_state
         start = self.framing.num_before

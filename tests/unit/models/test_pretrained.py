@@ -106,9 +106,23 @@ def test_places(build: Build, family: str) -> None:
     source = torch.full((1, 5), 7)
     mask = torch.ones_like(source, dtype=torch.bool)
     if family in ("t5", "llama", "m2m100"):
-        assert model.max_places is None
+        assert model.places == (None, None)
+        assert model.longest_output(5) is None
         model.start(source, mask, 700)
         return
-    assert model.max_places == 600
-    with pytest.raises(ConfigError, match=r"search\.max_length: sources and outputs of these lengths take \d+ places"):
-        model.start(source, mask, 700)
+    assert model.places == (600, 600)
+    longest = model.longest_output(4)
+    assert longest is not None
+    model.start(source, mask, longest + 1)
+    with pytest.raises(ConfigError, match=r"search\.max_length: sources and outputs of these lengths take 601 places"):
+        model.start(source, mask, longest + 2)
+
+
+def test_a_model_that_differs_is_refused(build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = build()
+    model.load_outside_weights()
+    monkeypatch.setattr(
+        model, "step", lambda tokens, state: (model.head(torch.zeros(1, model.head.in_features)), state)
+    )
+    with pytest.raises(ConfigError, match="do not work here as in their library"):
+        model.load_outside_weights()
