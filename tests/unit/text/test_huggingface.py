@@ -104,7 +104,7 @@ def test_what_is_not_there(tmp_path: Path) -> None:
         HuggingFaceTokenizer(path=str(tmp_path / "none")).train([])
     assert str(caught.value) == f"path: {tmp_path / 'none'}: there is no such folder"
     (tmp_path / "empty").mkdir()
-    with pytest.raises(ConfigError, match="holds no tokenizer, as tokenizer.json is one"):
+    with pytest.raises(ConfigError, match=r"holds no tokenizer, as tokenizer\.json is one"):
         HuggingFaceTokenizer(path=str(tmp_path / "empty")).train([])
     with pytest.raises(CheckpointError, match=r"table\.json: the file is missing"):
         HuggingFaceTokenizer.load(tmp_path / "empty")
