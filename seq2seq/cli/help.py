@@ -144,9 +144,9 @@ examples
 
 keys
   run=DIR              the run directory
-  to=FORMAT            ctranslate2 or huggingface (transformers 5 and newer), which
-                       take encoder-decoder Transformers; or safetensors, the
-                       weights of any model
+  to=FORMAT            ctranslate2, which takes encoder-decoder Transformers;
+                       huggingface (transformers 5 and newer), which takes them
+                       and pretrained models; or safetensors, any weights
   output=DIR           the folder to be made
   checkpoint=WHICH     best (the default), last, average, or a path
   input=FILE           lines for the comparison; default: the run's test split,
