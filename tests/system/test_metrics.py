@@ -54,7 +54,7 @@ def test_training_measures_them_and_keeps_the_best(scored: Path) -> None:
     assert int(best.removeprefix("step_")) == max(values, key=lambda step: (values[step], -step))
     log = Path("run/train.log").read_text(encoding="utf-8")
     assert "rougeL" in log
-    assert "token accuracy" in log
+    assert "  accuracy " in log
 
 
 def test_evaluation_measures_what_the_run_stores(command: Command, scored: Path) -> None:
