@@ -34,7 +34,7 @@ class CrossEntropy(Loss):
     """Negative log-likelihood of the labels, in nats; label smoothing as in Szegedy et al. (2016), arXiv:1512.00567.
 
     Options:
-        label_smoothing: probability spread evenly over the whole vocabulary; 0.1 is usual
+        label_smoothing: probability spread evenly over all tokens that can be said; 0.1 is usual
     """
 
     def __init__(self, *, label_smoothing: Probability = 0.0) -> None:

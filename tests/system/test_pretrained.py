@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 
 from seq2seq.data.demo import Demo
 
-from ..pretrained_models import make
+from ..pretrained_models import FAMILIES, make
 from .conftest import Command
 
 SHORT = (
@@ -28,7 +28,7 @@ def lines() -> list[str]:
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory, lines: list[str]) -> Path:
     folder = tmp_path_factory.mktemp("models")
-    for family in ("t5", "gpt2", "bert"):
+    for family in FAMILIES:
         make(family, folder / family, lines)
     return folder
 
@@ -67,6 +67,19 @@ def test_a_run_is_complete_and_continues_exactly(command: Command, here: Path) -
     assert told.out.split("\n")[1] == ""
     told = command("seq2seq-evaluate", "run=whole", "split=test", "search.max_length=8")
     assert told.status == 0, told.err
+    assert "test: 8 sentences, checkpoint best (step" in told.out
+
+
+@pytest.mark.parametrize("family", [name for name in FAMILIES if name not in ("t5", "bert")])
+def test_other_families_continue_exactly(command: Command, here: Path, family: str) -> None:
+    languages = ["model.source_language=en", "model.target_language=de"] if family == "m2m100" else []
+    train = ("seq2seq-train", "model=pretrained", f"model.path=models/{family}", *languages, *SHORT)
+    assert command(*train, "run=whole").status == 0
+    assert command(*train, "run=parted", "trainer.max_steps=2").status == 0
+    assert command(*train, "run=parted").status == 0
+    assert weights("parted") == weights("whole")
+    assert command("seq2seq-translate", "run=whole", "input=in.txt", "search.max_length=9").out.count("\n") == 3
+    told = command("seq2seq-evaluate", "run=whole", "search.max_length=9")
     assert "test: 8 sentences, checkpoint best (step" in told.out
 
 
