@@ -20,13 +20,14 @@ from seq2seq.training.reporters import Option, Reporter, Sample
 
 log = logging.getLogger(__name__)
 
-# How numbers are told, in the order in which they are told; others follow with four digits.
+# How numbers are told, in the order in which they are told, empty: not at all; others follow with four digits.
 TRAINING = {
     "loss": "loss {:.3f}",
     "lr": "lr {:.1e}",
     "gradient_norm": "norm {:.2f}",
     "tokens_per_second": "{:,.0f} tok/s",
     "epoch": "epoch {:.2f}",
+    "tokens": "",
 }
 SCORES = {
     "loss": "loss {:.2f}",
@@ -289,6 +290,7 @@ def _facts(values: Mapping[str, float], prefix: str, formats: Mapping[str, str])
     named = {name: value for name, value in named.items() if "/" not in name}  # of a part
     named.pop("best", None)  # a mark, not a number
     known = [text.format(named.pop(name)) for name, text in formats.items() if name in named]
+    known = [text for text in known if text]
     return known + [f"{name.replace('_', ' ')} {value:.4g}" for name, value in named.items()]
 
 

@@ -50,6 +50,7 @@ class Progress:
     metrics: dict[str, float] = field(default_factory=dict)  # of the newest validation
     loss_sum: float = 0.0  # over the steps since the last report
     num_tokens: int = 0  # in those steps
+    trained_tokens: int = 0  # target tokens of all ranks, over all starts
     gradient_norm: float = 0.0  # of the newest step
 
 
@@ -207,6 +208,7 @@ class Trainer:
                 raise self._diverged("gradient" if math.isfinite(loss) else "loss", step, examples)
             progress.loss_sum += loss
             progress.num_tokens += result.num_tokens
+            progress.trained_tokens += result.num_tokens
             progress.gradient_norm = norm
 
     def _broken_examples(self, result: StepResult, micro_batches: Sequence[Batch]) -> str:
@@ -238,6 +240,7 @@ class Trainer:
             "train/gradient_norm": progress.gradient_norm,
             "train/tokens_per_second": self.timed_tokens / (time.monotonic() - self.timed_from),
             "train/epoch": self.loader.epoch + self.loader.part_of_epoch,
+            "train/tokens": float(progress.trained_tokens),
         }
         for reporter in self.reporters:
             reporter.scalars(progress.step, self._seconds(), values)

@@ -18,6 +18,7 @@ TRAINING = {
     "train/gradient_norm": 1.2345,
     "train/tokens_per_second": 5120.4,
     "train/epoch": 3.0,
+    "train/tokens": 3_072_000.0,
 }
 VALIDATION = {
     "validation/loss": 2.3149,

@@ -243,6 +243,7 @@ def test_reports_tell_the_mean_loss_of_a_token_since_the_last_one(make: Make) ->
     assert [step for step, _ in reports] == [3, 6, 8]
     for (_, values), part in zip(reports, (slice(0, 6), slice(6, 12), slice(12, 16)), strict=True):
         assert values["train/loss"] == pytest.approx(sum(loss.sums[part]) / sum(tokens[part]), rel=1e-6)
+        assert values["train/tokens"] == sum(tokens[: part.stop])
     assert [values["train/epoch"] for _, values in reports] == pytest.approx([n / BATCHES for n in (6, 12, 16)])
     assert [values["train/lr"] for _, values in reports] == pytest.approx([0.0075, 0.01 * 2 / 6**0.5, 0.01 / 2**0.5])
 
