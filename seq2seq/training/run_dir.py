@@ -1,7 +1,7 @@
 """The run directory: all that a run is, complete for use on another machine.
 
 config.yaml  command.txt  environment.json  max_tokens.txt  data_report.json  train.log  metrics.jsonl  tensorboard/
-tokenizer/  checkpoints/  evaluation/
+tokenizer/  checkpoints/  evaluation/  ended.json
 """
 
 from __future__ import annotations
@@ -12,12 +12,13 @@ import os
 import platform
 import shlex
 import shutil
+import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import torch
 import yaml
@@ -43,6 +44,7 @@ FREE = (  # what may change for a later start; another device, number of them or
     "trainer.samples",
 )
 ABSENT = "absent"
+POLL = 0.2  # seconds
 MAX_TOLD = 8  # differences; of two unrelated configs there are dozens
 FIRST_FILES = (".lock", ".config.yaml.tmp")  # all that there is where a kill came before the config was stored
 PACKAGES = ("torch", "numpy", "hydra-core", "sentencepiece", "sacrebleu", "datasets", "safetensors", "pydantic")
@@ -63,6 +65,7 @@ class RunDir:
         self.tokenizer = path / "tokenizer"
         self.checkpoints = path / "checkpoints"
         self.evaluation = path / "evaluation"
+        self.ended = path / "ended.json"
 
     @property
     def has_checkpoints(self) -> bool:
@@ -128,6 +131,26 @@ class RunDir:
         """The batches of a run with trainer.max_tokens=auto, for as long as its config stays the same."""
         write_replaced(self.max_tokens, f"{max_tokens}\n")
 
+    def read_end(self) -> dict[str, Any] | None:
+        """What the run came to, where it has ended; None where it is not there or broken."""
+        try:
+            found = json.loads(self.ended.read_bytes())
+        except (OSError, ValueError):
+            return None
+        return found if isinstance(found, dict) and "metrics" in found else None
+
+    def store_end(self, end: Mapping[str, Any]) -> None:
+        """limit: what ended it. pruned: whether it was ended early. metrics: those of the best checkpoint."""
+        write_replaced(self.ended, json.dumps(end, indent=1) + "\n")
+
+    def is_finished(self, config: Mapping[str, Any], free: Collection[str] = ()) -> bool:
+        """Whether a start with this config would find nothing left to do."""
+        end = self.read_end()
+        if end is None or not end["limit"] or end["pruned"] or not self.has_checkpoints:
+            return False
+        old, new = flatten(self.read_config()), flatten(config)
+        return all(old.get(key) == new.get(key) or key in FREE or key in free for key in old.keys() | new.keys())
+
     def _compare(
         self, given: Mapping[str, Any], stored: Mapping[str, Any], *prefixes: str, free: Collection[str]
     ) -> None:
@@ -152,10 +175,11 @@ class RunDir:
             raise ConfigError(told, *problems[:MAX_TOLD], *more)
 
     @contextmanager
-    def locked(self) -> Iterator[None]:
+    def locked(self, patience: float = 0.0) -> Iterator[None]:
         """Makes the folder, and keeps a second training process out of it.
 
-        Raises CheckpointError where one is at work, or where the folder is something else than a run.
+        patience: so many seconds the second one waits. Raises CheckpointError where one is at work, or where the folder
+        is something else than a run.
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
@@ -166,12 +190,11 @@ class RunDir:
             kind = UserError if error.errno in FULL else CheckpointError
             raise kind(f"{self.path}: cannot be written ({error.strerror})") from error
         with file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise CheckpointError(f"{self.path}: another process is training in this run") from error
-            except OSError:
-                pass  # a file system without locks
+            until = time.monotonic() + patience
+            while not _lock(file):
+                if time.monotonic() >= until:
+                    raise CheckpointError(f"{self.path}: another process is training in this run")
+                time.sleep(POLL)
             yield
 
     def record_start(self, command: Sequence[str]) -> None:
@@ -188,6 +211,17 @@ class RunDir:
             "packages": {name: _version(name) for name in ("seq2seq", *PACKAGES)},
         }
         write_replaced(self.path / "environment.json", json.dumps(environment, indent=1) + "\n")
+
+
+def _lock(file: TextIO) -> bool:
+    """Whether the file is this process's now; so it is on a file system without locks."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        pass
+    return True
 
 
 def flatten(tree: Mapping[str, Any], path: str = "") -> dict[str, Any]:

@@ -28,7 +28,7 @@ LAYERS = (
     ("pipeline",),
     ("training_run",),
     ("export",),
-    ("reports",),
+    ("reports", "sweeps"),
     ("cli",),
 )
 ORDER = {name: place for place, names in enumerate(LAYERS) for name in names}
