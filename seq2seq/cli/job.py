@@ -57,10 +57,10 @@ def _read(file: Path) -> dict[str, Any]:
 
 
 def _follow_parent(parent: int) -> None:
-    """Ends this process, as by Ctrl-C, when the one that has started it is gone."""
+    """Ends this process, which saves first, when the one that has started it is gone."""
     while os.getppid() == parent:
         time.sleep(POLL)
-    os.kill(os.getpid(), signal.SIGINT)
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 if __name__ == "__main__":

@@ -128,8 +128,6 @@ class _Work:
         if self.launcher is None:
             self._do_here(jobs, trained)
             return
-        from seq2seq.sweeps.launcher import Work
-
         given: dict[str, Job] = {}
 
         def tasks() -> Iterator[Task]:
@@ -147,7 +145,7 @@ class _Work:
                 trained(given[task.name], end)
 
         try:
-            self.launcher.run(Work(), tasks(), done)
+            self.launcher.run(tasks(), done)
         except ValueError as error:
             raise ConfigError(Problem("hydra.launcher", str(error))) from error
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from queue import SimpleQueue
 
 from seq2seq.registry import PositiveInt
-from seq2seq.sweeps.launcher import Launcher, Outcome, Task, launchers
+from seq2seq.sweeps.launcher import Launcher, Outcome, Task, Work, launchers
 
 
 @launchers.register("joblib")
@@ -30,9 +30,7 @@ class Joblib(Launcher):
         self.num_jobs = n_jobs or len(self.gpus) or cores
         self.threads = max(1, cores // self.num_jobs)
 
-    def run(
-        self, work: Callable[[Task], Outcome], tasks: Iterable[Task], done: Callable[[Task, Outcome], None]
-    ) -> None:
+    def run(self, tasks: Iterable[Task], done: Callable[[Task, Outcome], None]) -> None:
         from joblib import Parallel, delayed
 
         slots: SimpleQueue[int] = SimpleQueue()
@@ -42,7 +40,7 @@ class Joblib(Launcher):
         def one(task: Task) -> None:
             slot = slots.get()
             try:
-                outcome = work(replace(task, environment=self._environment(slot)))
+                outcome = Work()(replace(task, environment=self._environment(slot)))
             finally:
                 slots.put(slot)
             done(task, outcome)

@@ -45,13 +45,8 @@ class Launcher(ABC):
     """Does jobs somewhere, several at a time."""
 
     @abstractmethod
-    def run(
-        self,
-        work: Callable[[Task], Outcome],
-        tasks: Iterable[Task],
-        done: Callable[[Task, Outcome], None],
-    ) -> None:
-        """Does `work` for each task, wherever jobs are done, and after each of them, in this process, `done`.
+    def run(self, tasks: Iterable[Task], done: Callable[[Task, Outcome], None]) -> None:
+        """Does each task by `Work`, wherever jobs are done, and after each of them, in this process, `done`.
 
         tasks: taken one by one, when there is room for it and `done` has been told of those before that have ended.
         Raises ValueError where the launcher cannot be used.
@@ -86,7 +81,7 @@ class Work:
                 while process.poll() is None:
                     time.sleep(POLL)
                     if not stopped and (task.stop.exists() or os.getppid() != parent):
-                        process.send_signal(signal.SIGINT)
+                        process.send_signal(signal.SIGTERM)  # training saves; Ray's workers would ignore SIGINT
                         stopped = True
             finally:
                 if process.poll() is None:

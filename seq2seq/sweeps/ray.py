@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Any
 
 from seq2seq.registry import NonNegativeFloat, PositiveFloat
-from seq2seq.sweeps.launcher import Launcher, Outcome, Task, launchers
+from seq2seq.sweeps.launcher import Launcher, Outcome, Task, Work, launchers
 
 
 @launchers.register("ray")
@@ -37,9 +37,7 @@ class Ray(Launcher):
         self.num_gpus = num_gpus
         self.init = dict(init or {})
 
-    def run(
-        self, work: Callable[[Task], Outcome], tasks: Iterable[Task], done: Callable[[Task, Outcome], None]
-    ) -> None:
+    def run(self, tasks: Iterable[Task], done: Callable[[Task, Outcome], None]) -> None:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is told to anybody
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
         import ray
@@ -51,12 +49,12 @@ class Ray(Launcher):
         except (ConnectionError, TypeError, RuntimeError) as error:
             raise ValueError(f"Ray does not start ({str(error).strip().splitlines()[0]})") from error
         try:
-            self._run(ray, work, iter(tasks), done)
+            self._run(ray, iter(tasks), done)
         finally:
             ray.shutdown()
 
-    def _run(self, ray: Any, work: Any, waiting: Any, done: Callable[[Task, Outcome], None]) -> None:
-        function = ray.remote(num_cpus=self.num_cpus, num_gpus=self.num_gpus, max_retries=0)(lambda task: work(task))
+    def _run(self, ray: Any, waiting: Iterator[Task], done: Callable[[Task, Outcome], None]) -> None:
+        function = ray.remote(num_cpus=self.num_cpus, num_gpus=self.num_gpus, max_retries=0)(_work)
         running: dict[Any, Task] = {}
         while True:
             for task in islice(waiting, self._room(ray) - len(running)):
@@ -81,3 +79,7 @@ class Ray(Launcher):
             needed = f"{self.num_cpus:g} CPUs and {self.num_gpus:g} GPUs"
             raise ValueError(f"no machine of the cluster has {needed}, which hydra.launcher asks for")
         return room
+
+
+def _work(task: Task) -> Outcome:
+    return Work()(task)

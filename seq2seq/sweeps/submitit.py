@@ -35,16 +35,14 @@ class _Submitit(Launcher):
         """Those of the executor's constructor, and those of its jobs."""
         raise NotImplementedError
 
-    def run(
-        self, work: Callable[[Task], Outcome], tasks: Iterable[Task], done: Callable[[Task, Outcome], None]
-    ) -> None:
+    def run(self, tasks: Iterable[Task], done: Callable[[Task, Outcome], None]) -> None:
         waiting = iter(tasks)
         executor: Any = None
         running: list[tuple[Task, Any]] = []
         while True:
             room = self.num_jobs - len(running)
             if new := list(islice(waiting, room)):
-                executor = executor or self._executor(new[0].file.parent / "submitit")
+                executor = executor or self._executor(new[0].file.parents[1] / "submitit")
                 running += zip(new, executor.map_array(_Submitted(), new), strict=True)
             if not running:
                 return
