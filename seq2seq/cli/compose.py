@@ -16,6 +16,7 @@ from typing import Any, NoReturn, cast
 from seq2seq.errors import ConfigError, Problem, suggest
 
 UNPLACED = {"task", "recipe", "experiment", "debug", "sweep"}  # groups whose files lay their keys over the whole config
+OURS = ("hydra.launcher.", "hydra.sweeper.")
 MAX_NAME = 120  # characters; file names have a limit
 NOTATION = re.compile(r"[\[\]{}()'\"\\]")  # lists, mappings, functions, quotes, escapes: meant as what they are
 TEMPLATE = re.compile(r"[^'\"\\]*\{source\}[^'\"\\]*")  # a text with a place in it, not yet quoted
@@ -316,7 +317,7 @@ def forgiving(override: str, known: Mapping[str, list[str]]) -> list[str]:
     what was meant. A value that Hydra takes in quotes only, for example with an umlaut or a `=` in it, gets them.
     `model.encoder.name=lstm` chooses as `model/encoder=lstm` does, so that nothing of the choice before is left over;
     `data.text.name=tsv` as `data@data.text=tsv`, for the part `text` is chosen from the group `data`.
-    What has a prefix and Hydra's own keys stay as they are.
+    What has a prefix and Hydra's own keys stay as they are, but for those of launchers and sweepers.
 
     Raises ConfigError for a choice that a group does not have, which Hydra passes over where the group is optional, and
     where there is no key or no value.
@@ -332,7 +333,8 @@ def forgiving(override: str, known: Mapping[str, list[str]]) -> list[str]:
     if equals and _is_option(key, known):
         raise ConfigError(Problem(key, f"is an option, not a group: type {key.replace('/', '.')}={value}"))
     is_plain = key in known or re.fullmatch(r"[A-Za-z_][\w./]*", key)
-    if not equals or not is_plain or re.split("[./]", key)[0] == "hydra":
+    is_hydra = re.split("[./]", key)[0] == "hydra" and not key.startswith(OURS)
+    if not equals or not is_plain or is_hydra:
         return [override]
     if not value:
         raise ConfigError(Problem(key, f"has no value; {key}=null means none"))

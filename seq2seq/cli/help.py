@@ -21,7 +21,9 @@ examples
                                            summaries; see also task=dialogue and
                                            task=generation
   seq2seq-train -m model=lstm_tiny,transformer_tiny optimizer.lr=1e-3,5e-4
-                                           a sweep: four runs
+                                           a sweep: four runs, side by side with
+                                           hydra/launcher=joblib
+  seq2seq-train sweep=learning_rate        a search for the best rate, by Optuna
 """
 
 TRAIN_END = """\
