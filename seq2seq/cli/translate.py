@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from seq2seq.cli.entry import run_command
 from seq2seq.cli.help import TRANSLATE
-from seq2seq.cli.untrained import make_run, with_run
+from seq2seq.cli.untrained import made_run, with_run
 from seq2seq.errors import ConfigError, DataError, Problem, UserError
 from seq2seq.registry import PositiveInt
 
@@ -92,11 +92,11 @@ def translate(tree: dict[str, Any], command: list[str]) -> None:
     given_tree, tree = tree, with_run(tree)
     options = check(tree)
     setup_logging(None)
-    make_run(given_tree, Path(options.run).expanduser())
     with ExitStack() as stack:
-        given = _open(options, tree)  # before the model is loaded: a pipe fills meanwhile
-        outputs = Outputs(options, given, stack)
-        loaded, choice = _load(options, tree)
+        with made_run(given_tree, Path(options.run).expanduser()):
+            given = _open(options, tree)  # before the model is loaded: a pipe fills meanwhile
+            outputs = Outputs(options, given, stack)
+            loaded, choice = _load(options, tree)
         translator, outputs.context = choice.translator, asked_for(options.tag, loaded.config.data()).context
         outputs.nbest = loaded.config.search.options.get("nbest", 1) > 1
         if options.resume:

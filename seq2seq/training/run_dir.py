@@ -12,12 +12,13 @@ import os
 import platform
 import shlex
 import shutil
+import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import torch
 import yaml
@@ -44,6 +45,7 @@ FREE = (  # what may change for a later start; another device, number of them or
 )
 ABSENT = "absent"
 MAX_TOLD = 8  # differences; of two unrelated configs there are dozens
+BETWEEN_TRIES = 0.1  # seconds
 FIRST_FILES = (".lock", ".config.yaml.tmp")  # all that there is where a kill came before the config was stored
 PACKAGES = ("torch", "numpy", "hydra-core", "sentencepiece", "sacrebleu", "datasets", "safetensors", "pydantic")
 
@@ -152,10 +154,10 @@ class RunDir:
             raise ConfigError(told, *problems[:MAX_TOLD], *more)
 
     @contextmanager
-    def locked(self) -> Iterator[None]:
-        """Makes the folder, and keeps a second training process out of it.
+    def locked(self, wait: float = 0.0) -> Iterator[None]:
+        """Makes the folder, and keeps a second process that writes out of it. wait: seconds for one that is at work.
 
-        Raises CheckpointError where one is at work, or where the folder is something else than a run.
+        Raises CheckpointError where it is at work longer, or where the folder is something else than a run.
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
@@ -166,12 +168,12 @@ class RunDir:
             kind = UserError if error.errno in FULL else CheckpointError
             raise kind(f"{self.path}: cannot be written ({error.strerror})") from error
         with file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise CheckpointError(f"{self.path}: another process is training in this run") from error
-            except OSError:
-                pass  # a file system without locks
+            deadline = time.monotonic() + wait
+            while not _locked(file):
+                if time.monotonic() >= deadline:
+                    doing = "at work" if wait or self.untrained.exists() else "training"
+                    raise CheckpointError(f"{self.path}: another process is {doing} in this run")
+                time.sleep(BETWEEN_TRIES)
             yield
 
     def record_start(self, command: Sequence[str]) -> None:
@@ -188,6 +190,17 @@ class RunDir:
             "packages": {name: _version(name) for name in ("seq2seq", *PACKAGES)},
         }
         write_replaced(self.path / "environment.json", json.dumps(environment, indent=1) + "\n")
+
+
+def _locked(file: IO[str]) -> bool:
+    """False where another process has it."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        pass  # a file system without locks
+    return True
 
 
 def flatten(tree: Mapping[str, Any], path: str = "") -> dict[str, Any]:
