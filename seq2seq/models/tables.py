@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -34,17 +34,21 @@ class Numbers(nn.Module):
         self.register_buffer("to_theirs", torch.tensor([end if r == NO_ROW else r for r in theirs]), persistent=False)
         self.register_buffer("to_ours", torch.tensor(ours), persistent=False)
 
-    def renumber(self, embedding: nn.Embedding, tables: dict[int, nn.Parameter]) -> None:
-        """Gives it rows in our order; it is still called with the model's ids. tables: those made already, by the old
-        one's identity, so that what was tied stays tied.
+    def renumber(self, embeddings: Iterable[nn.Embedding]) -> dict[int, nn.Parameter]:
+        """Gives them rows in our order; they are still called with the model's ids. What was tied stays tied.
+
+        Returns the new tables, by the identities of the old ones.
         """
-        old = embedding.weight
-        if id(old) not in tables:
-            tables[id(old)] = nn.Parameter(self.ordered(old.detach()))
-        embedding.weight = tables[id(old)]
-        embedding.num_embeddings = len(self.rows)
-        embedding.padding_idx = Vocab.pad if embedding.padding_idx is not None else None
-        embedding.register_forward_pre_hook(lambda module, inputs: (self.to_ours[inputs[0]], *inputs[1:]))
+        tables: dict[int, nn.Parameter] = {}
+        for embedding in embeddings:
+            old = embedding.weight
+            if id(old) not in tables:
+                tables[id(old)] = nn.Parameter(self.ordered(old.detach()))
+            embedding.weight = tables[id(old)]
+            embedding.num_embeddings = len(self.rows)
+            embedding.padding_idx = Vocab.pad if embedding.padding_idx is not None else None
+            embedding.register_forward_pre_hook(lambda module, inputs: (self.to_ours[inputs[0]], *inputs[1:]))
+        return tables
 
     def ordered(self, table: Tensor) -> Tensor:
         """table (rows, ...) -> (V, ...): new tokens as the mean of all, those that the model lacks as zeros."""
