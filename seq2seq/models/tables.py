@@ -12,6 +12,10 @@ from seq2seq.text.huggingface import NO_ROW, NumberedVocab
 from seq2seq.text.vocab import Vocab
 
 PLACES = ("embed_positions", "wpe", "position_embeddings")  # what the library's models call tables of places
+TABLES = (  # and all their tables
+    *("shared", "embed_tokens", "wte", "word_embeddings", "embed_in"),
+    *(*PLACES, "relative_attention_bias", "token_type_embeddings"),
+)
 NEVER = -1e9  # the logit of a token that the model does not have: its probability is 0, and so is its gradient
 
 
