@@ -51,12 +51,12 @@ def train(
     parallel: Parallel = ALONE,
     only_check: bool = False,
     is_hopeless: Judge | None = None,
-    patience: float = 0.0,
+    wait: float = 0.0,
 ) -> None:
     """Starts or continues the run in `path`; of several ranks all call this, and the first one writes.
 
     only_check: prepares the data and tells what is in it, and does not train.  is_hopeless: as the trainer's.
-    patience: so many seconds another process that trains in this run is waited for.
+    wait: seconds for another process that is at work in the run.
     """
     parallel.check_devices(config.trainer.devices, config.trainer.device)
     check(config)
@@ -72,7 +72,7 @@ def train(
     sources = dict.fromkeys(corpus.parts, splits["train"])
     if len(sources) > 1:
         sources = {name: opened for name in corpus.parts if (opened := corpus.split_of(name, "train")) is not None}
-    with run.locked(patience) if parallel.first else nullcontext():
+    with run.locked(wait) if parallel.first else nullcontext():
         if parallel.first:
             free = [corpus.key("test")] if corpus.test_is_apart else []
             run.open_for_training(stored_form(config), free, completed)

@@ -204,11 +204,7 @@ def _job(
     """settings: Hydra's node. given: the overrides as Hydra got them. with_run: whether the tree says where the run is,
     or shall be. varied: of a sweep, the keys in which its jobs differ.
     """
-    from omegaconf import OmegaConf
-
-    resolved = OmegaConf.to_container(composed, resolve=True)
-    assert isinstance(resolved, dict)
-    tree = {str(key): value for key, value in resolved.items()}
+    tree = _resolved(composed)
     if unplaced := UNPLACED & tree.keys():
         problem = "its YAML file should begin with the line '# @package _global_'"
         raise ConfigError(*(Problem(group, problem) for group in sorted(unplaced)))
@@ -221,6 +217,23 @@ def _job(
         tree["run"] = run_path(tree, settings.runtime.choices, of_sweep)
         name = f"run={tree['run']}"
     return Job(tree, told, name)
+
+
+def _resolved(composed: Any) -> dict[str, Any]:
+    """What refers to a value that is missing becomes some text: the check of the whole tells what is missing, and all
+    other mistakes with it.
+    """
+    from omegaconf import OmegaConf
+    from omegaconf.errors import InterpolationToMissingValueError
+
+    while True:
+        try:
+            resolved = OmegaConf.to_container(composed, resolve=True)
+        except InterpolationToMissingValueError as error:
+            OmegaConf.update(composed, str(error.full_key), "what is missing")
+            continue
+        assert isinstance(resolved, dict)
+        return {str(key): value for key, value in resolved.items()}
 
 
 def _flat(tree: Mapping[str, Any], path: str = "") -> dict[str, Any]:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from seq2seq.cli.entry import run_command
 from seq2seq.cli.help import EVALUATE
-from seq2seq.cli.untrained import make_run, with_run
+from seq2seq.cli.untrained import made_run, with_run
 from seq2seq.errors import ConfigError, Problem, UserError
 from seq2seq.registry import PositiveInt
 
@@ -91,8 +91,8 @@ def evaluate(tree: dict[str, Any], command: list[str]) -> None:
     given, tree = tree, with_run(tree)
     options = check(tree)
     setup_logging(None)
-    make_run(given, Path(options.run).expanduser())
-    loaded, choice = _load(options, tree)
+    with made_run(given, Path(options.run).expanduser()):
+        loaded, choice = _load(options, tree)
     metrics = loaded.config.measures() if choice is not None else {}
     examples = list(_source(loaded, options).read())
     parts = _parts(loaded, examples, options)

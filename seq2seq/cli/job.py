@@ -20,7 +20,7 @@ from seq2seq.cli.launch import is_rank
 from seq2seq.errors import UserError
 
 POLL = 1.0  # seconds
-PATIENCE = 60.0  # seconds; the job of a sweep that was killed needs some, to notice and to save
+WAIT = 60.0  # seconds; the job of a sweep that was killed needs some, to notice and to save
 
 
 def main() -> None:
@@ -45,7 +45,7 @@ def do_job(job: Mapping[str, Any], again: list[str]) -> None:
         from seq2seq.sweeps.optuna import make_judge
 
         judge = make_judge(job["judge"])
-    train(job["tree"], job["command"], again, judge, PATIENCE)
+    train(job["tree"], job["command"], again, judge, WAIT)
 
 
 def _read(file: Path) -> dict[str, Any]:

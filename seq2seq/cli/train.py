@@ -23,12 +23,12 @@ def main() -> None:
 
 
 def train(
-    tree: dict[str, Any], command: list[str], again: Sequence[str] = (), judge: Judge | None = None, patience: float = 0
+    tree: dict[str, Any], command: list[str], again: Sequence[str] = (), judge: Judge | None = None, wait: float = 0
 ) -> None:
     """Of several ranks a fault that all meet is told by one.
 
     again: the module and arguments that do the same, for the ranks of a run on several devices; empty: this command's
-    own. judge, patience: those of `training_run.train`.
+    own. judge, wait: those of `training_run.train`.
     """
     devices = dict(tree.get("trainer") or {}).get("devices")
     if type(devices) is int and devices > 1 and not is_rank():
@@ -41,7 +41,7 @@ def train(
     if not parallel.first:
         silence()
     try:
-        _train(tree, command, parallel, judge, patience)
+        _train(tree, command, parallel, judge, wait)
     except UserError as error:
         if parallel.tells(error, tree["run"]):
             raise
@@ -52,13 +52,13 @@ def train(
         raise SystemExit(130) from None
 
 
-def _train(tree: dict[str, Any], command: list[str], parallel: Parallel, judge: Judge | None, patience: float) -> None:
+def _train(tree: dict[str, Any], command: list[str], parallel: Parallel, judge: Judge | None, wait: float) -> None:
     from seq2seq.config import bind_run
     from seq2seq.training_run import train as train_run
 
     run = Path(tree["run"]).expanduser()
     try:
-        train_run(bind_run(tree), run, command, parallel, _only_checks(tree), judge, patience)
+        train_run(bind_run(tree), run, command, parallel, _only_checks(tree), judge, wait)
     except BrokenPipeError:
         raise
     except OSError as error:  # a write that fails has no file's name, but is somewhere in the run

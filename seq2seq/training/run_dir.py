@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, TextIO
+from typing import IO, Any
 
 import torch
 import yaml
@@ -44,8 +44,8 @@ FREE = (  # what may change for a later start; another device, number of them or
     "trainer.samples",
 )
 ABSENT = "absent"
-POLL = 0.2  # seconds
 MAX_TOLD = 8  # differences; of two unrelated configs there are dozens
+BETWEEN_TRIES = 0.1  # seconds
 FIRST_FILES = (".lock", ".config.yaml.tmp")  # all that there is where a kill came before the config was stored
 PACKAGES = ("torch", "numpy", "hydra-core", "sentencepiece", "sacrebleu", "datasets", "safetensors", "pydantic")
 
@@ -175,11 +175,10 @@ class RunDir:
             raise ConfigError(told, *problems[:MAX_TOLD], *more)
 
     @contextmanager
-    def locked(self, patience: float = 0.0) -> Iterator[None]:
-        """Makes the folder, and keeps a second training process out of it.
+    def locked(self, wait: float = 0.0) -> Iterator[None]:
+        """Makes the folder, and keeps a second process that writes out of it. wait: seconds for one that is at work.
 
-        patience: so many seconds the second one waits. Raises CheckpointError where one is at work, or where the folder
-        is something else than a run.
+        Raises CheckpointError where it is at work longer, or where the folder is something else than a run.
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
@@ -190,11 +189,12 @@ class RunDir:
             kind = UserError if error.errno in FULL else CheckpointError
             raise kind(f"{self.path}: cannot be written ({error.strerror})") from error
         with file:
-            until = time.monotonic() + patience
-            while not _lock(file):
-                if time.monotonic() >= until:
-                    raise CheckpointError(f"{self.path}: another process is training in this run")
-                time.sleep(POLL)
+            deadline = time.monotonic() + wait
+            while not _locked(file):
+                if time.monotonic() >= deadline:
+                    doing = "at work" if wait or self.untrained.exists() else "training"
+                    raise CheckpointError(f"{self.path}: another process is {doing} in this run")
+                time.sleep(BETWEEN_TRIES)
             yield
 
     def record_start(self, command: Sequence[str]) -> None:
@@ -213,14 +213,14 @@ class RunDir:
         write_replaced(self.path / "environment.json", json.dumps(environment, indent=1) + "\n")
 
 
-def _lock(file: TextIO) -> bool:
-    """Whether the file is this process's now; so it is on a file system without locks."""
+def _locked(file: IO[str]) -> bool:
+    """False where another process has it."""
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     except OSError:
-        pass
+        pass  # a file system without locks
     return True
 
 

@@ -2,6 +2,7 @@ import errno
 import json
 import subprocess
 import sys
+import threading
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -238,6 +239,14 @@ def test_only_one_process_trains_in_a_run(run: RunDir) -> None:
     assert second.stdout == ""
     assert "CheckpointError" in second.stderr
     with RunDir(run.path).locked():
+        pass
+
+
+def test_a_process_that_ends_soon_is_waited_for(run: RunDir) -> None:
+    inside = run.locked()
+    inside.__enter__()
+    threading.Timer(0.2, lambda: inside.__exit__(None, None, None)).start()
+    with RunDir(run.path).locked(wait=30.0):
         pass
 
 
