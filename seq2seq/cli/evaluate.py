@@ -203,8 +203,8 @@ def _measured(folder: Path) -> Any:
 
 
 def _source(loaded: LoadedRun, options: EvaluateOptions) -> Source:
+    from seq2seq.data.line_files import TextFileSource
     from seq2seq.data.lines import resolve
-    from seq2seq.data.text_files import TextFileSource
 
     if options.target is not None:
         if (options.source is None) != (loaded.tokenizers.source is None):

@@ -272,7 +272,7 @@ def test_metrics_may_differ_from_the_stored_ones_and_the_best_checkpoint_stays(t
     run = store(config("+metrics.rouge={}", "trainer.metric=rouge.rougeL"), tmp_path / "run")
     changed = read_run(run, {"metrics": {"bleu": {"lowercase": True}, "ter": None, "rouge": None, "distinct": {}}})
     assert [key for key, factory in changed.metrics.items() if factory is not None] == ["bleu", "chrf", "distinct"]
-    assert changed.metrics["bleu"].options == {"tokenize": None, "lowercase": True}
+    assert changed.metrics["bleu"].options == {"tokenize": None, "lowercase": True, "split_compounds": False}
     assert list(changed.measures()) == ["bleu", "chrf", "distinct"]
     stored = read_run(run, {}).watched
     assert (stored.name, stored.lower_is_better) == ("rougeL", False)
