@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 
 from seq2seq.binding import REQUIRED, family_of, options_of
-from seq2seq.cli.compose import config_folder
+from seq2seq.cli.overrides import config_folder
 from seq2seq.data.filters import filters
 from seq2seq.metrics.base import metrics
 from seq2seq.plugins import load_components

@@ -2,7 +2,7 @@
 
 import textwrap
 
-from seq2seq.cli.compose import config_folder, groups
+from seq2seq.cli.overrides import config_folder, groups
 
 TRAIN = """\
 seq2seq-train: train a sequence-to-sequence model, or continue a run

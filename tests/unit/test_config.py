@@ -15,7 +15,7 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 from torch import nn
 
-from seq2seq.cli.compose import config_folder, groups
+from seq2seq.cli.overrides import config_folder, groups
 from seq2seq.config import RunConfig, bind_run, completed, merge, read_run, stored_form
 from seq2seq.errors import CheckpointError, ConfigError
 from seq2seq.pipeline import check, store_of

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from seq2seq.cli.compose import config_folder, forgiving, groups, placed
+from seq2seq.cli.overrides import config_folder, forgiving, groups, placed
 from seq2seq.errors import ConfigError
 
 KNOWN = {
