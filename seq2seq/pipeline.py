@@ -93,6 +93,7 @@ def check(config: RunConfig) -> None:
     builders: list[Callable[[], object]] = [
         config.sieve,
         config.measures,
+        config.chosen_loggers,
         lambda: config.watched,
         config.loss,
         config.search,

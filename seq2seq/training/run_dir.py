@@ -1,7 +1,7 @@
 """The run directory: all that a run is, complete for use on another machine.
 
 config.yaml  command.txt  environment.json  max_tokens.txt  data_report.json  train.log  metrics.jsonl  tensorboard/
-tokenizer/  checkpoints/  evaluation/
+loggers/  tokenizer/  checkpoints/  evaluation/
 """
 
 from __future__ import annotations
@@ -42,6 +42,7 @@ FREE = (  # what may change for a later start; another device, number of them or
     "trainer.average_of",
     "trainer.samples",
 )
+FREE_GROUPS = ("loggers.",)  # with all of their keys
 ABSENT = "absent"
 MAX_TOLD = 8  # differences; of two unrelated configs there are dozens
 FIRST_FILES = (".lock", ".config.yaml.tmp")  # all that there is where a kill came before the config was stored
@@ -60,6 +61,7 @@ class RunDir:
         self.data_report = path / "data_report.json"
         self.metrics = path / "metrics.jsonl"
         self.tensorboard = path / "tensorboard"
+        self.loggers = path / "loggers"
         self.tokenizer = path / "tokenizer"
         self.checkpoints = path / "checkpoints"
         self.evaluation = path / "evaluation"
@@ -135,7 +137,8 @@ class RunDir:
         problems = []
         for key in sorted(old.keys() | new.keys()):
             before, after = old.get(key, ABSENT), new.get(key, ABSENT)
-            if before == after or key in FREE or key in free or not key.startswith(prefixes):
+            is_free = key in FREE or key in free or key.startswith(FREE_GROUPS)
+            if before == after or is_free or not key.startswith(prefixes):
                 continue
             if {before, after} == {ABSENT, None}:  # an option that an older version did not have
                 continue

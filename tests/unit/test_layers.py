@@ -35,7 +35,7 @@ FILES = sorted(path for path in ROOT.rglob("*.py") if path != ROOT / "__init__.p
 CONFIG_LIBRARIES = {"hydra", "omegaconf"}
 HEAVY = {
     *("datasets", "sentencepiece", "sacrebleu", "tensorboard", "pandas", "pyarrow", "transformers", "ctranslate2"),
-    *("rouge_score", "bert_score", "comet"),
+    *("rouge_score", "bert_score", "comet", "wandb", "mlflow"),
 }
 FORBIDDEN_NAMES = {"utils", "helpers", "common", "misc"}
 
