@@ -94,6 +94,7 @@ def _others(config: RunConfig, model: Model | None) -> list[Callable[[], object]
     builders: list[Callable[[], object]] = [
         config.sieve,
         config.measures,
+        config.chosen_loggers,
         lambda: config.watched,
         config.loss,
         config.search,

@@ -29,10 +29,11 @@ from seq2seq.training.checkpoint import (
 )
 from seq2seq.training.console import IN_FILE_ONLY, ConsoleReporter, setup_logging
 from seq2seq.training.fitting import Parts, find_max_tokens, longest_batch, stored_or_found_max_tokens
+from seq2seq.training.loggers import LoggerReporter, Start
 from seq2seq.training.parallel import ALONE, Parallel, contact
 from seq2seq.training.precision import autocast, resolve_device, resolve_precision
 from seq2seq.training.recompute import recompute_layers
-from seq2seq.training.reporters import JsonLines, TensorBoard
+from seq2seq.training.reporters import JsonLines, Option, TensorBoard
 from seq2seq.training.run_dir import RunDir, flatten
 from seq2seq.training.trainer import HOPELESS, Trainer
 
@@ -214,6 +215,9 @@ def _report_to_files_and_screen(
     for name, encoded in data.encoded.items() if not step else ():
         board.lengths(encoded, name)
     trainer.reporters = [console, JsonLines(run.metrics, resume_step=step), board]
+    start = Start(run.path.resolve().name, run.loggers, _hyperparameters(config))
+    for key, logger in config.chosen_loggers().items():
+        trainer.reporters.append(LoggerReporter(key, logger, start, run.metrics))
     for reporter in trainer.reporters:
         stack.enter_context(closing(reporter))
     trainer.on_step = console.progress
@@ -273,12 +277,17 @@ def _finish(config: RunConfig, trainer: Trainer) -> None:
     """The final scores, with the hyperparameters that led to them."""
     best = trainer.checkpoints.best(1)
     metrics = best[0].metrics if best else {}
-    hyperparameters = {
+    for reporter in trainer.reporters:
+        reporter.finish(_hyperparameters(config), {f"best/{name}": value for name, value in metrics.items()})
+
+
+def _hyperparameters(config: RunConfig) -> dict[str, Option]:
+    """The config, flat, but for where its numbers go."""
+    return {
         key: value if isinstance(value, str | int | float | bool) else str(value)
         for key, value in flatten(stored_form(config)).items()
+        if not key.startswith("loggers.")
     }
-    for reporter in trainer.reporters:
-        reporter.finish(hyperparameters, {f"best/{name}": value for name, value in metrics.items()})
 
 
 def _end(config: RunConfig, trainer: Trainer) -> dict[str, Any]:

@@ -34,6 +34,7 @@ keys that are often set
   trainer.max_steps=N      trainer.max_tokens=N    trainer.validate_every=N
   optimizer.lr=X           trainer.precision=bf16  trainer.device=cpu
   metrics.rouge={}         also measures it        trainer.metric=rougeL
+  loggers.wandb={}         numbers go to Weights & Biases, too, or to mlflow
   trainer.devices=N        N processes on this machine, a GPU each
 
   seq2seq-train --cfg job                  every key with its value

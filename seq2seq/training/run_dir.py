@@ -1,7 +1,7 @@
 """The run directory: all that a run is, complete for use on another machine.
 
 config.yaml  command.txt  environment.json  max_tokens.txt  data_report.json  train.log  metrics.jsonl  tensorboard/
-tokenizer/  checkpoints/  evaluation/  ended.json
+loggers/  tokenizer/  checkpoints/  evaluation/  ended.json
 """
 
 from __future__ import annotations
@@ -43,6 +43,7 @@ FREE = (  # what may change for a later start; another device, number of them or
     "trainer.average_of",
     "trainer.samples",
 )
+FREE_GROUPS = ("loggers.",)  # with all of their keys
 ABSENT = "absent"
 MAX_TOLD = 8  # differences; of two unrelated configs there are dozens
 BETWEEN_TRIES = 0.1  # seconds
@@ -62,6 +63,7 @@ class RunDir:
         self.data_report = path / "data_report.json"
         self.metrics = path / "metrics.jsonl"
         self.tensorboard = path / "tensorboard"
+        self.loggers = path / "loggers"
         self.tokenizer = path / "tokenizer"
         self.checkpoints = path / "checkpoints"
         self.evaluation = path / "evaluation"
@@ -149,7 +151,7 @@ class RunDir:
         if end is None or not end["limit"] or end["pruned"] or not self.has_checkpoints:
             return False
         old, new = flatten(self.read_config()), flatten(config)
-        return all(old.get(key) == new.get(key) or key in FREE or key in free for key in old.keys() | new.keys())
+        return all(old.get(key) == new.get(key) or _is_free(key, free) for key in old.keys() | new.keys())
 
     def _compare(
         self, given: Mapping[str, Any], stored: Mapping[str, Any], *prefixes: str, free: Collection[str]
@@ -158,7 +160,8 @@ class RunDir:
         problems = []
         for key in sorted(old.keys() | new.keys()):
             before, after = old.get(key, ABSENT), new.get(key, ABSENT)
-            if before == after or key in FREE or key in free or not key.startswith(prefixes):
+            is_free = _is_free(key, free)
+            if before == after or is_free or not key.startswith(prefixes):
                 continue
             if {before, after} == {ABSENT, None}:  # an option that an older version did not have
                 continue
@@ -222,6 +225,11 @@ def _locked(file: IO[str]) -> bool:
     except OSError:
         pass  # a file system without locks
     return True
+
+
+def _is_free(key: str, free: Collection[str]) -> bool:
+    """Whether it may differ between two starts."""
+    return key in FREE or key in free or key.startswith(FREE_GROUPS)
 
 
 def flatten(tree: Mapping[str, Any], path: str = "") -> dict[str, Any]:

@@ -5,7 +5,7 @@ import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -104,7 +104,10 @@ def pretrained(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 
 @pytest.mark.parametrize(("group", "choice"), CHOICES, ids=["=".join(pair) for pair in CHOICES])
-def test_every_choice_composes_binds_and_builds(group: str, choice: str, pretrained: dict[str, str]) -> None:
+def test_every_choice_composes_binds_and_builds(
+    group: str, choice: str, pretrained: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("seq2seq.training.loggers.find_spec", lambda name: SimpleNamespace(origin="installed"))
     needed = NEEDED.get((group, choice), NEEDED.get((group, None), []))
     tree = compose_tree(f"{group}={choice}", *(key.format(**pretrained) for key in needed))
     bound = bind_run(tree)
@@ -238,7 +241,7 @@ def test_the_stored_form_is_complete_and_plain(tmp_path: Path) -> None:
     stored = yaml.safe_load(run.config.read_text(encoding="utf-8"))
     assert list(stored) == [
         "format", "model", "data", "tokenizer", "optimizer", "schedule", "loss", "search", "trainer", "metrics",
-        "plugins", "cache", "init_from",
+        "loggers", "plugins", "cache", "init_from",
     ]  # fmt: skip
     encoder = {"name": "lstm", "d_model": 256, "num_layers": 3, "direction": "both", "dropout": 0.2}
     assert stored["model"]["encoder"].items() >= encoder.items()

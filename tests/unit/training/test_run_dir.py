@@ -81,6 +81,13 @@ def test_some_keys_may_be_free(run: RunDir) -> None:
     assert run.read_config() == given
 
 
+def test_loggers_may_change(run: RunDir) -> None:
+    given = changed() | {"loggers": {"wandb": {"project": "mt", "tags": ["x"]}, "mlflow": None}}
+    run.open_for_training(given)
+    run.open_for_training(changed() | {"loggers": {"wandb": {"project": "other", "tags": None}}})
+    run.open_for_training(changed())
+
+
 def test_another_component_is_named_with_its_options(run: RunDir) -> None:
     given = changed(model__encoder={"name": "transformer", "num_heads": 3, "d_model": 12})
     with pytest.raises(ConfigError) as caught:
