@@ -12,7 +12,7 @@ from typing import Any
 class Curve:
     """One number of a run while it trained, as `train/loss` or `validation/bleu`; all sequences are equally long.
 
-    seconds: of training, over all starts.  tokens: target tokens trained on so far; None where a run is too old to tell.
+    seconds: of training, over all starts.  tokens: of the target; None where a run is too old to tell.
     """
 
     steps: Sequence[int]
@@ -42,9 +42,9 @@ class System:
 
 
 @dataclass(frozen=True)
-class Test:
-    """Whether a system's score differs from the baseline's by more than chance: p-values of sacrebleu's paired bootstrap
-    resampling and of approximate randomisation.
+class Significance:
+    """Whether a system's score differs from the baseline's by more than chance: the p-values of sacrebleu's paired
+    bootstrap resampling and approximate randomisation.
     """
 
     bootstrap: float
@@ -81,4 +81,4 @@ class Comparison:
     varied: Sequence[str]
     groups: Sequence[Group] = ()
     baseline: str | None = None
-    tests: Mapping[tuple[str, str], Test] = field(default_factory=dict)
+    tests: Mapping[tuple[str, str], Significance] = field(default_factory=dict)
