@@ -195,10 +195,10 @@ def _leave_out_other_data(plans: dict[str, Plan], baseline: str | None, faults: 
     if not plans:
         return
     found = {name: digest([e.target for e in plan.examples]) for name, plan in plans.items()}
-    standard = found[baseline] if baseline in found else Counter(found.values()).most_common(1)[0][0]
-    usual = next(name for name, references in found.items() if references == standard)
+    most = Counter(found.values()).most_common(1)[0][0]
+    usual = baseline if baseline in found else next(name for name in found if found[name] == most)
     for name, references in found.items():
-        if references != standard:
+        if references != found[usual]:
             with _told(faults, name):
                 number, others = len(plans[name].examples), len(plans[usual].examples)
                 told = f"({number:,} and {others:,} sentences)" if number != others else f"({number:,} sentences each)"

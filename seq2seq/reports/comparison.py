@@ -138,14 +138,13 @@ def compare(
     """
     _check_references(systems)
     labels, lower_is_better = _labels(systems), _lower_is_better(systems)
-    main = next(iter(labels), "loss")
 
-    def rank(value: float | None) -> float:
-        if value is None or math.isnan(value):
-            return math.inf
-        return value if main in lower_is_better else -value
+    def place(values: Mapping[str, float | None]) -> list[float]:
+        """By the first score, where that is the same by the next ones; those without it last."""
+        found = [(values.get(name), 1 if name in lower_is_better else -1) for name in labels]
+        return [math.inf if value is None or math.isnan(value) else sign * value for value, sign in found]
 
-    ordered = sorted(systems, key=lambda system: rank(system.score(main)))
+    ordered = sorted(systems, key=lambda system: place({name: system.score(name) for name in labels}))
     tests = {}
     if (base := next((system for system in systems if system.name == baseline), None)) is not None:
         tests = _tests(base, [system for system in ordered if system is not base], references, num_jobs, on_done)
@@ -158,7 +157,7 @@ def compare(
         labels=labels,
         lower_is_better=frozenset(name for name in labels if name in lower_is_better),
         varied=varied_keys(systems),
-        groups=sorted(_groups(systems, labels), key=lambda group: rank(group.means.get(main))),
+        groups=sorted(_groups(systems, labels), key=lambda group: place(group.means)),
         baseline=baseline if base is not None else None,
         tests=tests,
         faults=faults or {},

@@ -52,8 +52,9 @@ def _runs(comparison: Comparison) -> list[str]:
     width = max(width, *(len(row[0]) for row in rows))
     for name, fault in comparison.faults.items():
         lines.append(shortened(f"{shorten(name):<{width}} not measured: {fault}"))
-    legend = "+-: half of the 95% interval.  " if with_interval else ""
-    return [*lines, "", f"{legend}time, tok/s: of training, target tokens.  sent/s: of translating."]
+    legend = ["+-: half of the 95% interval."] if with_interval else []
+    legend.append("time, tok/s: of training, target tokens.")
+    return [*lines, "", "  ".join(legend), "sent/s: of translating."]
 
 
 def _groups(comparison: Comparison) -> list[str]:

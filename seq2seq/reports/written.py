@@ -45,12 +45,10 @@ def markdown(comparison: Comparison) -> str:
         blocks += [["Means over seeds \u00b1 standard deviation (n - 1):"], [*_groups(comparison)]]
     if comparison.tests:
         example = next(iter(comparison.tests.values())).bootstrap
-        shorten = shortener([system.name for system in comparison.systems])
+        base = _cell(shortener([system.name for system in comparison.systems])(str(comparison.baseline)))
+        told = "with p-values of sacrebleu's paired bootstrap and approximate randomisation; \\* p < 0.05."
         blocks += [
-            [
-                f"Differences to {_cell(shorten(str(comparison.baseline)))}, with p-values of sacrebleu's paired bootstrap and "
-                "approximate randomisation; \\* p < 0.05."
-            ],
+            [f"Differences to {base}, {told}"],
             [*_tests(comparison)],
             [" ".join([*meaning(example), *cautions(comparison)])],
         ]
