@@ -41,7 +41,12 @@ def problems_of_several(options: EvaluateOptions, several: bool) -> list[Problem
     from seq2seq.reports.written import FORMATS, format_of
 
     if not several:
-        given = {"baseline": options.baseline, "table": options.table, "again": options.again}
+        given = {
+            "baseline": options.baseline,
+            "table": options.table,
+            "report": options.report,
+            "again": options.again,
+        }
         told = "is for several runs: run=[runs/a,runs/b] or run='runs/*'"
         return [Problem(key, told) for key, value in given.items() if value not in (None, False)]
     problems = [Problem("run", "is an empty list")] if options.run == [] else []
@@ -58,6 +63,7 @@ def _tables(options: EvaluateOptions) -> list[Path]:
 
 def compare_runs(options: EvaluateOptions, tree: Mapping[str, Any]) -> None:
     """Raises UserError at the end, with the exit status of the first fault, where a run could not be measured."""
+    from seq2seq.cli.reporting import write_report
     from seq2seq.reports.runs import name_runs
     from seq2seq.reports.tables import text
     from seq2seq.reports.written import format_of
@@ -68,6 +74,8 @@ def compare_runs(options: EvaluateOptions, tree: Mapping[str, Any]) -> None:
     tables = _tables(options)
     for table in tables:
         _check_writable(table)
+    if options.report is not None:
+        _check_report(Path(options.report).expanduser())
     faults: dict[str, UserError] = {}
     plans = _plans(names, options, tree, faults)
     _leave_out_other_data(plans, baseline, faults)
@@ -80,8 +88,11 @@ def compare_runs(options: EvaluateOptions, tree: Mapping[str, Any]) -> None:
         form = format_of(table)
         assert form is not None
         write_replaced(table, form(comparison))
-    if tables:
-        print(f"written to {', '.join(map(str, tables))}", file=sys.stderr)
+    written = [*tables]
+    if options.report is not None:
+        written.append(write_report(comparison, plans, Path(options.report).expanduser()))
+    if written:
+        print(f"written to {', '.join(map(str, written))}", file=sys.stderr)
     if faults:
         sys.stdout.flush()
         raise _refusal(faults, len(names))
@@ -136,6 +147,16 @@ def _check_writable(table: Path) -> None:
         raise UserError(f"{table}: cannot be written ({error.strerror})") from error
     if table.is_dir():
         raise UserError(f"{table}: cannot be written (it is a folder)")
+
+
+def _check_report(folder: Path) -> None:
+    from seq2seq.reports.page import check_plotly  # type: ignore[import-not-found, import-untyped, unused-ignore]
+
+    check_plotly()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"report={folder}: cannot be written ({error.strerror})") from error
 
 
 @contextmanager

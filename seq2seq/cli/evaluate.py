@@ -56,6 +56,7 @@ class EvaluateOptions:
     plugins: str | list[str] = field(default_factory=list)
     baseline: str | None = None
     table: str | list[str] | None = None
+    report: str | None = None
     again: bool = False
 
     def __post_init__(self) -> None:
@@ -179,7 +180,7 @@ def measure(plan: Plan) -> dict[str, Any]:
     from seq2seq.training.checkpoint import write_replaced
 
     options, folder, parts = plan.options, plan.folder, plan.parts
-    loaded, choice = _load(plan)
+    loaded, choice = load(plan)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=folder).close()
@@ -206,7 +207,7 @@ def measure(plan: Plan) -> dict[str, Any]:
     return results
 
 
-def _load(plan: Plan) -> tuple[LoadedRun, Choice | None]:
+def load(plan: Plan) -> tuple[LoadedRun, Choice | None]:
     """The run, and what translates; None for a language model."""
     from seq2seq.export.choice import choose, torch_precision, use_threads
     from seq2seq.pipeline import load_run

@@ -10,7 +10,7 @@ HASH = re.compile(r"-[0-9a-f]{8}$")  # that a sweep puts behind what is varied, 
 
 def shortener(names: Sequence[str]) -> Callable[[str], str]:
     """Of names as a sweep gives, `model=lstm_tiny,optimizer.lr=0.001,trainer.seed=1`: without the parts that all share,
-    and of each key the last word, where that is enough. Other names stay as they are.
+    and of each key the last word, where that is enough; of the model its name alone. Other names stay as they are.
     """
     bare = {name: without_hash(name) for name in names}
     if len({*bare.values()}) < len(bare):
@@ -24,8 +24,11 @@ def shortener(names: Sequence[str]) -> Callable[[str], str]:
     clear = {key: word if [*last.values()].count(word) == 1 else key for key, word in last.items()}
 
     def shorten(name: str) -> str:
-        parts = _parts(bare.get(name, name))
-        told = [f"{clear.get(key, key)}={value}" for key, value in parts if (key, value) not in shared]
+        told = [
+            value if key == "model" else f"{clear.get(key, key)}={value}"
+            for key, value in _parts(bare.get(name, name))
+            if (key, value) not in shared
+        ]
         return " ".join(told) or name
 
     return shorten

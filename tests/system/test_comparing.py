@@ -110,6 +110,17 @@ def test_p_values_and_files(command: Command, runs: Path) -> None:
     assert Path("out/t.md").read_text(encoding="utf-8").count("\n| b | ") == 1
 
 
+def test_a_page(command: Command, runs: Path) -> None:
+    pytest.importorskip("seq2seq.reports.page")
+    pytest.importorskip("plotly")
+    told = command("seq2seq-evaluate", "run=runs/*", "baseline=runs/b", "report=out/page")
+    assert told.status == 0, told.err
+    assert told.err.endswith("written to out/page/report.html\n")
+    page = Path("out/page/report.html").read_text(encoding="utf-8")
+    assert all(name in page for name in ("a-seed1", "a-seed2", "chrF2"))
+    assert "Attention" in page
+
+
 def test_what_cannot_be_measured_is_told_and_the_others_go_on(command: Command, runs: Path) -> None:
     shutil.rmtree(runs / "a-seed2" / "checkpoints")
     shutil.copytree(runs / "b", runs / "c")
