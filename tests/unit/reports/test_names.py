@@ -2,7 +2,9 @@
 
 from seq2seq.reports.names import shortener
 
-SWEEP = [f"model={model},optimizer.lr={lr},trainer.seed=1" for model in ("lstm_tiny", "gru_tiny") for lr in (1e-3, 2e-3)]
+SWEEP = [
+    f"model={model},optimizer.lr={lr},trainer.seed=1" for model in ("lstm_tiny", "gru_tiny") for lr in (1e-3, 2e-3)
+]
 
 
 def test_what_all_share_is_left_out_and_keys_are_their_last_words() -> None:
