@@ -1,4 +1,4 @@
-"""Charts as plotly.js reads them: plain dictionaries, whose colours are names that our style sheet has for light and dark.
+"""Charts as plotly.js reads them: plain dictionaries, whose colours are names that our style sheet knows.
 
 A colour `@name` is the custom property `--name`. Beside `data` and `layout` a chart has what our own script reads:
 `series`, the number of each trace's series (its legend hides it), and `axes`, the x values to choose from.

@@ -57,5 +57,5 @@ def json_script(identity: str, tree: Any) -> Markup:
 
 
 def chart_text(text: str) -> str:
-    """For labels of plotly, which reads some HTML in them."""
-    return escape(text, quote=False)
+    """For labels of plotly, which reads some HTML in them, and formulas between dollars."""
+    return escape(text, quote=False).replace("$", "&#36;")

@@ -160,14 +160,14 @@ def _differences(ranking: Ranking) -> Markup | None:
     tests = ranking.comparison.tests
     told = [
         "A p-value says how often a difference at least as large would come up if the two were equally good and only "
-        "chance divided them: p = 0.012 in 1.2% of such cases. The first is of paired bootstrap resampling (Koehn 2004), "
-        "the second of approximate randomisation (Riezler and Maxwell 2005). \u25b2 is better and \u25bc worse with both "
-        "below 0.05."
+        "chance divided them: p = 0.012 in 1.2% of such cases. The first is of paired bootstrap resampling (Koehn "
+        "2004), the second of approximate randomisation (Riezler and Maxwell 2005). \u25b2 is better and \u25bc worse "
+        "with both below 0.05."
     ]
     if len(tests) >= 10:
         told.append(
-            f"Of {len(tests)} comparisons of equally good systems about {round(len(tests) * html_tables.LEVEL)} would be "
-            "below 0.05 by chance alone."
+            f"Of {len(tests)} comparisons of equally good systems about {round(len(tests) * html_tables.LEVEL)} would "
+            "be below 0.05 by chance alone."
         )
     told.append("The tests know of the choice of sentences only, not of the seed: another seed may change as much.")
     return together(element("h3", "Against the baseline"), table, element("p", " ".join(told), class_="note"))

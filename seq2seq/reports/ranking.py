@@ -21,7 +21,7 @@ KNOWN = {**OF_THE_MODEL, **OF_TEXT_ALONE}
 
 @dataclass(frozen=True)
 class Series:
-    """Systems that are drawn alike: one, or a group that differs by the seed. place: its number, which tells its look."""
+    """Systems that are drawn alike: one, or a group of seeds. place: its number, which tells its look."""
 
     label: str
     systems: Sequence[System]

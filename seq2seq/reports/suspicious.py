@@ -13,7 +13,7 @@ from seq2seq.reports.sentences import pieces
 KINDS = {
     "empty": "nothing but space",
     "copied": "equal to the source, where the reference is not",
-    "repeated": "1 to 4 words at least 3 times in a row, or 4 words at least 3 times in all, and not so in the reference",
+    "repeated": "1 to 4 words at least 3 times in a row, or 4 words 3 times in all, and not so in the reference",
     "short": "less than half as long as the reference, and as the source lets expect",
     "long": "more than twice as long as the reference, and as the source lets expect",
 }
