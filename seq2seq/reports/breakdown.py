@@ -6,6 +6,7 @@ import inspect
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 from seq2seq.metrics.base import Metric, Texts, metrics
 from seq2seq.metrics.scores import score_name
@@ -127,13 +128,13 @@ def by_frequency(
     """How well words are met by how often they are in the training data, or in the references where that is unknown.
 
     A word of a hypothesis is met where its reference has it, as often as it has it; the order does not count. Words are
-    in lower case. None where no bin has enough words.
+    in lower case. None where there are not two bins with enough words.
     """
     of_references = [Counter(words(line)) for line in references]
-    frequency: Mapping[str, int] = training if training is not None else sum(of_references, Counter[str]())
+    frequency = training if training is not None else Counter(chain.from_iterable(map(Counter.elements, of_references)))
     whole = _bins_of_words(frequency, of_references)
     kept = [place for place, one in enumerate(whole) if one.size >= MIN_WORDS]
-    if not kept:
+    if len(kept) < 2:
         return None
     recall, f1 = {}, {}
     for name, lines in hypotheses.items():

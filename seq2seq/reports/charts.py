@@ -112,16 +112,28 @@ def curves(name: str, ranking: Ranking, places: str, most: int) -> Chart:
         "tokens": {"title": "target tokens trained on", "x": tokens},
     }
     layout = _layout(xaxis=_axis("updates"), yaxis=_axis(nticks=6))
+    if name.endswith("loss"):
+        layout["yaxis"]["range"] = _without_beginning([trace["y"] for trace in data])
     return {"data": data, "layout": layout, "axes": axes, "series": [one.place for one, _ in drawn]}
 
 
-def intervals(ranking: Ranking, name: str) -> Chart:
-    """A score of all systems with its interval, a row each, the best on top, the name above the mark."""
-    having = [(one, system) for one in ranking.series for system in one.systems if value_of(system, name) is not None]
-    having.sort(key=lambda pair: ranking.systems.index(pair[1]))
+def _without_beginning(curves: Sequence[Sequence[float | None]]) -> list[float] | None:
+    """The range of losses without the first tenth of each curve, beside which the rest would look flat."""
+    later = [[value for value in curve[len(curve) // 10 :] if value is not None] for curve in curves]
+    values = [value for curve in later for value in curve]
+    if not values:
+        return None
+    room = 0.05 * (max(values) - min(values)) or 0.05
+    return [min(values) - room, max(values) + room]
+
+
+def intervals(ranking: Ranking, name: str, systems: Sequence[System]) -> Chart:
+    """A score of systems with its interval, a row each, the name above the mark, or beside it where there is room."""
+    series_of = {system.name: one for one in ranking.series for system in one.systems}
+    having = [(series_of[system.name], system) for system in systems if value_of(system, name) is not None]
     values = [value_of(system, name) or 0.0 for _, system in having]
     bounds = [interval_of(system, name) or (value, value) for (_, system), value in zip(having, values, strict=True)]
-    places = 3 if name == "loss" or name == "bits_per_byte" else 2
+    places = ranking.places(name)
     rows = [-row for row in range(len(having))]
     marks = {
         "type": "scatter",
@@ -155,7 +167,7 @@ def intervals(ranking: Ranking, name: str) -> Chart:
         for (_, system), value, row in zip(having, values, rows, strict=True)
     ]
     layout = _layout(
-        xaxis=_axis(ranking.label(name), nticks=6),
+        xaxis=_axis(ranking.title(name), nticks=6),
         yaxis=_axis(visible=False, range=[rows[-1] - 0.5, 0.9], fixedrange=True),
         margin={"l": 8, "r": 12, "t": 4, "b": 44},
         annotations=labels,
@@ -165,7 +177,7 @@ def intervals(ranking: Ranking, name: str) -> Chart:
         line = {"color": "@muted", "width": 1.5, "dash": "dot"}
         at = value_of(baseline, name)
         layout["shapes"] = [{"type": "line", "x0": at, "x1": at, "y0": 0, "y1": 1, "yref": "paper", "line": line}]
-    return {"data": [marks], "layout": layout, "height": ROW * len(having) + 60}
+    return {"data": [marks], "layout": layout, "height": ROW * len(having) + 60, "rows": True}
 
 
 def _told(value: float, bound: tuple[float, float], places: int) -> str:
@@ -202,6 +214,7 @@ def by_bin(lines: Sequence[tuple[Series, Sequence[float]]], bins: Sequence[Bin],
 
 def of_aspect(aspect: Aspect, systems: Sequence[System], ranking: Ranking, name: str) -> Chart:
     """A score against what was varied, a mark for each system, and the mean of each value as a dash."""
+    label = chart_text(ranking.label(name))
     pairs = [
         (system, value, value_of(system, name) or 0.0) for system, value in zip(systems, aspect.values, strict=True)
     ]
@@ -213,7 +226,7 @@ def of_aspect(aspect: Aspect, systems: Sequence[System], ranking: Ranking, name:
         "x": places,
         "y": [rounded(score) for _, _, score in pairs],
         "text": [f"{chart_text(ranking.short(s.name))}<br>{chart_text(setting(value))}" for s, value, _ in pairs],
-        "hovertemplate": f"%{{text}}<br>{chart_text(ranking.label(name))} %{{y:.2f}}<extra></extra>",
+        "hovertemplate": f"%{{text}}<br>{label} %{{y:.{ranking.places(name)}f}}<extra></extra>",
         "marker": {
             "size": 9,
             "opacity": 0.85,
@@ -231,7 +244,7 @@ def of_aspect(aspect: Aspect, systems: Sequence[System], ranking: Ranking, name:
         "mode": "markers",
         "x": choices,
         "y": [rounded(mean) for mean in means],
-        "hovertemplate": "mean %{y:.2f}<extra></extra>",
+        "hovertemplate": f"mean %{{y:.{ranking.places(name)}f}}<extra></extra>",
         "marker": {"symbol": "line-ew", "size": 26, "line": {"width": 2, "color": "@ink"}},
     }
     told = [setting(value) for value in aspect.choices]
@@ -241,9 +254,10 @@ def of_aspect(aspect: Aspect, systems: Sequence[System], ranking: Ranking, name:
         axis |= {"type": "log", "range": [low - 0.12 * (high - low), high + 0.12 * (high - low)]}
     elif not aspect.is_numeric:
         axis["range"] = [-0.5, len(choices) - 0.5]
+    axis["autotickangles"] = [0, -40]
     if aspect.is_numeric and len(choices) > 6:
         axis = {key: value for key, value in axis.items() if key not in ("tickvals", "ticktext")}
-    layout = _layout(xaxis=_axis(_last_words(aspect), **axis), yaxis=_axis(ranking.label(name), nticks=6))
+    layout = _layout(xaxis=_axis(_last_words(aspect), **axis), yaxis=_axis(ranking.title(name), nticks=6))
     return {"data": [dashes, marks], "layout": layout}
 
 
@@ -263,7 +277,8 @@ def parallel(found: Sequence[Aspect], systems: Sequence[System], ranking: Rankin
     for i in order:
         heights = [_height(aspect, aspect.values[i]) + jitter[i] for aspect in found]
         own = [f"{chart_text(aspect.key)}: {chart_text(setting(aspect.values[i]))}" for aspect in found]
-        told = "<br>".join([chart_text(ranking.short(systems[i].name)), *own])
+        score = f"{chart_text(ranking.label(name))} {decimal(scores[i], ranking.places(name))}"
+        told = "<br>".join([chart_text(ranking.short(systems[i].name)), *own, score])
         data.append(
             {
                 "type": "scatter",
@@ -272,10 +287,10 @@ def parallel(found: Sequence[Aspect], systems: Sequence[System], ranking: Rankin
                 "y": [rounded(height) for height in [*heights, (scores[i] - low) / (high - low or 1)]],
                 "line": {"color": f"@q{shade[i]}", "width": 1.5 + 0.5 * shade[i]},
                 "marker": {"color": f"@q{shade[i]}", "size": 5},
-                "hovertemplate": f"{told}<br>{chart_text(ranking.label(name))} {decimal(scores[i])}<extra></extra>",
+                "hovertemplate": f"{told}<extra></extra>",
             }
         )
-    ends = [(decimal(low), 0.0), (decimal(high), 1.0)]
+    ends = [(decimal(score, ranking.places(name)), place) for score, place in ((low, 0.0), (high, 1.0))]
     ticks = [[(setting(value), _height(aspect, value)) for value in _told_values(aspect)] for aspect in found]
     labels = [_tick(text, place, height) for place, of_axis in enumerate([*ticks, ends]) for text, height in of_axis]
     titles = [aspect.key.removesuffix(".name").rsplit(".", 1)[-1] for aspect in found]
@@ -284,7 +299,7 @@ def parallel(found: Sequence[Aspect], systems: Sequence[System], ranking: Rankin
         xaxis={"range": [-0.35, len(found) + 0.6], "visible": False, "fixedrange": True},
         yaxis={"range": [-0.08, 1.25], "visible": False, "fixedrange": True},
         margin={"l": 4, "r": 4, "t": 4, "b": 4},
-        annotations=[*labels, *(_title(text, place) for place, text in enumerate([*doubled, ranking.label(name)]))],
+        annotations=[*labels, *(_title(text, place) for place, text in enumerate([*doubled, ranking.title(name)]))],
         shapes=[
             {"type": "line", "x0": x, "x1": x, "y0": -0.04, "y1": 1.04, "line": {"color": "@line", "width": 1}}
             for x in range(len(found) + 1)
@@ -345,7 +360,13 @@ def attention(weights: NDArray[np.float32], source: Sequence[str], target: Seque
     }
     top = {"tickvals": list(range(columns)), "ticktext": [*map(_token, source)], "side": "top", "tickangle": -50}
     left = {"tickvals": list(range(rows)), "ticktext": [*map(_token, target)], "autorange": "reversed"}
-    shown = {"showgrid": False, "ticks": "", "automargin": True, "tickfont": {"color": "@ink", "size": 13}}
+    shown = {
+        "showgrid": False,
+        "zeroline": False,
+        "ticks": "",
+        "automargin": True,
+        "tickfont": {"color": "@ink", "size": 13},
+    }
     layout = _layout(xaxis=top | shown, yaxis=left | shown, margin={"l": 20, "r": 10, "t": 20, "b": 8})
     return {
         "data": [data],

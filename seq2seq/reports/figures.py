@@ -14,12 +14,13 @@ from seq2seq.reports.comparison import System
 from seq2seq.reports.formats import decimal, number_of
 from seq2seq.reports.html_tables import cell, row_head, swatch, table
 from seq2seq.reports.markup import Child, Markup, element, together
-from seq2seq.reports.ranking import Ranking, Series, value_of
+from seq2seq.reports.ranking import Ranking, Series, interval_of, value_of
 from seq2seq.reports.sweep import Importance, aspects, importance
 
 if TYPE_CHECKING:
     from seq2seq.search.alignment import AttentionMap
 
+MAX_ROWS = 20  # of the chart of scores
 MAX_SERIES = 8  # of a chart by length or frequency
 MAX_SYSTEMS = 24  # that such a chart reads
 MAX_POINTS = 200  # of a curve
@@ -71,13 +72,21 @@ def scores_figure(ranking: Ranking, figures: Figures) -> Markup | None:
     name = ranking.main
     if name is None or len(ranking.systems) < 2:
         return None
-    label = ranking.label(name)
+    label = ranking.title(name)
     direction = "lower is better" if ranking.lower_is_better(name) else "higher is better"
     summary = f"{ranking.short(ranking.best.name)} is best with {decimal(value_of(ranking.best, name))}."
-    told = f"of each run with its 95% interval; {direction}."
-    if ranking.baseline is not None:
+    baseline = ranking.baseline
+    shown = ranking.systems[:MAX_ROWS]
+    if baseline is not None and baseline not in shown:
+        shown = [*shown[:-1], baseline]
+    which = (
+        "each run" if len(shown) == len(ranking.systems) else f"the {len(shown)} best of {len(ranking.systems)} runs"
+    )
+    interval = " with its 95% interval" if interval_of(ranking.best, name) else ""
+    told = f"of {which}{interval}; {direction}."
+    if baseline is not None:
         told += " The dotted line is the baseline."
-    return figures.add(charts.intervals(ranking, name), label, summary, told)
+    return figures.add(charts.intervals(ranking, name, shown), label, summary, told)
 
 
 def curves_section(ranking: Ranking, figures: Figures) -> Markup | None:
@@ -96,14 +105,19 @@ def curves_section(ranking: Ranking, figures: Figures) -> Markup | None:
         parts.append(figures.add(chart, title, _ends(ranking, name, lower), unit))
     having = [one for one in ranking.series if any(s.curves for s in one.systems)]
     lead = "Runs that differ by their seed alone have the same look." if ranking.comparison.groups else None
+    high = "Losses of the beginning may lie above a chart; a double click shows all." if _has_losses(shown) else None
     longest = max(len(c.values) for s in ranking.systems for c in s.curves.values())
     cut = f"Of each curve at most {most} points are shown." if longest > most else None
     return together(
-        element("p", " ".join(filter(None, (lead, cut)))) if lead or cut else None,
+        element("p", " ".join(filter(None, (lead, high, cut)))) if lead or high or cut else None,
         _axis_choice(ranking, [name for name, *_ in shown]),
         legend(having),
         element("div", *parts, class_="grid"),
     )
+
+
+def _has_losses(shown: Sequence[tuple[str, str, str]]) -> bool:
+    return any(name.endswith("loss") for name, *_ in shown)
 
 
 def _ends(ranking: Ranking, name: str, lower: bool) -> str:
@@ -144,17 +158,19 @@ def sweep_section(ranking: Ranking, figures: Figures) -> Markup | None:
         return None
     scores = [value_of(system, name) or 0.0 for system in systems]
     told = importance(found, scores)
-    order = [one.aspect for one in told] or found
+    order = [one.aspect for one in told]
+    order += [aspect for aspect in found if aspect not in order]
     label = ranking.label(name)
-    lead = f"{number_of(len(systems), 'run')}, {number_of(len(found), 'setting')} that vary, against {label}"
+    vary = "1 setting that varies" if len(found) == 1 else f"{len(found)} settings that vary"
+    lead = f"{number_of(len(systems), 'run')}, {vary}, against {label}"
     if any(aspect.others for aspect in found):
         lead += ". Settings that always change together are one; +3 means three more, listed at the end of the page"
-    parallel = charts.parallel(order[:MAX_AXES], systems, ranking, name)
-    best = "darker lines are better runs; one below the other where they meet."
-    parts: list[Child] = [
-        element("p", f"{lead}."),
-        figures.add(parallel, "All settings at once", f"The best run: {ranking.short(systems[0].name)}.", best),
-    ]
+    parts: list[Child] = [element("p", f"{lead}.")]
+    if len(found) > 1:
+        parallel = charts.parallel(order[:MAX_AXES], systems, ranking, name)
+        caption = "the more a line stands out, the better the run."
+        summary = f"The best run: {ranking.short(systems[0].name)}."
+        parts.append(figures.add(parallel, "All settings at once", summary, caption))
     scatters = [
         figures.add(
             charts.of_aspect(aspect, systems, ranking, name),
@@ -189,8 +205,8 @@ def _importance(found: Sequence[Importance], number: int, label: str) -> Markup:
         "Runs are divided by the value of one setting; the share is that part of the variance of their scores which "
         "lies between the means of the divisions (one-way analysis of variance). A setting without any effect would "
         f"explain the share under By chance, the tick on its bar, on average of {number} runs: only what is clearly "
-        "above it says something. Shares of settings that work together, or were not varied evenly, need not add up "
-        "to 100%."
+        "above it says something. Settings of which each run has another value are left out. Shares of settings that "
+        "work together, or were not varied evenly, need not add up to 100%."
     )
     return together(
         element("h3", "Which setting matters"),
@@ -213,7 +229,7 @@ def breakdown_section(ranking: Ranking, figures: Figures, training: Mapping[str,
     systems = [system for _, of_series in chosen for system in of_series]
     parts = []
     lengths = by_length(ranking, systems)
-    if lengths is not None:
+    if lengths is not None and len(lengths.bins) > 1:
         lines = [(one, _mean([lengths.scores[s.name] for s in of_series])) for one, of_series in chosen]
         chart = charts.by_bin(lines, lengths.bins, "words of the source", lengths.label, "sentences")
         title = f"{lengths.label} by the length of the source"

@@ -16,7 +16,6 @@ OF_THE_MODEL = (
     ("perplexity", "Perplexity", 2, "and loss per token"),
     ("token_accuracy", "Accuracy", 1, "% of tokens"),
 )
-PLACES = {"loss": 3, "bits_per_byte": 3, "token_accuracy": 1}
 
 
 def table(
@@ -102,14 +101,15 @@ def results(ranking: Ranking, swatch_of: Callable[[System], Markup]) -> Markup:
             cell(decimal(speed, 1), value=speed),
         ]
         rows.append(cells)
-    return table("Scores of all runs, with 95% intervals. A column's head sorts by it.", heads, rows, sortable=True)
+    with_intervals = any(interval_of(system, name) for system in systems for name in ranking.metrics)
+    what = "Scores, with their 95% intervals." if with_intervals else "Scores."
+    return table(what + " A column's head sorts by it." * (len(rows) > 1), heads, rows, sortable=len(rows) > 1)
 
 
 def _labelled(ranking: Ranking, name: str) -> Markup:
     """What the score is called, and in which direction it is good where that is not the usual one."""
-    label = ranking.label(name)
     lower = element("small", "less is better") if ranking.lower_is_better(name) else None
-    return together(label.capitalize() if label.islower() else label, " " if lower else None, lower)
+    return together(ranking.title(name), " " if lower else None, lower)
 
 
 def _best(ranking: Ranking, name: str) -> float | None:
@@ -197,8 +197,8 @@ def groups(ranking: Ranking) -> Markup | None:
         cells.append(cell(str(len(group.systems)), value=len(group.systems)))
         for name in names:
             mean, deviation = group.means.get(name), group.deviations.get(name)
-            told = element("small", f"\u00b1 {decimal(deviation, PLACES.get(name, 2))}", class_="interval")
-            cells.append(cell(decimal(mean, PLACES.get(name, 2)), told if deviation is not None else None, value=mean))
+            told = element("small", f"\u00b1 {decimal(deviation, ranking.places(name))}", class_="interval")
+            cells.append(cell(decimal(mean, ranking.places(name)), told if deviation is not None else None, value=mean))
         rows.append(cells)
     caption = "Means over the seeds of a config, and the standard deviation between seeds (with n \u2212 1)."
     return table(caption, heads, rows, sortable=True)

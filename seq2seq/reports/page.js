@@ -4,6 +4,7 @@
   const drawn = new Set();
   const hidden = new Map(); // a section's series that are not shown
   const dark = matchMedia("(prefers-color-scheme: dark)");
+  const wide = matchMedia("(min-width: 56rem)");
   const touch = matchMedia("(pointer: coarse)");
   let axis = "steps";
 
@@ -26,6 +27,14 @@
     const layout = coloured(chart.layout, style, false);
     layout.font.family = style.getPropertyValue("--sans");
     layout.dragmode = touch.matches ? false : "zoom";
+    if (chart.rows && wide.matches) { // names beside the marks, not above them
+      layout.annotations.forEach((name) => Object.assign(name, { yshift: 0, xshift: -14, xanchor: "right" }));
+      layout.margin.l = 340;
+      layout.yaxis.range[1] = 0.5;
+      place.style.height = 60 + 28 * layout.annotations.length + "px";
+    } else if (chart.rows) {
+      place.style.height = 60 + 40 * layout.annotations.length + "px";
+    }
     if (chart.axes) {
       data.forEach((trace, i) => { trace.x = chart.axes[axis].x[i]; });
       layout.xaxis.title.text = chart.axes[axis].title;
@@ -34,7 +43,7 @@
     const off = hidden.get(place.closest("section"));
     if (chart.series && off) data.forEach((trace, i) => { trace.visible = !off.has(chart.series[i]); });
     drawn.add(place);
-    Plotly.react(place, data, layout, { displayModeBar: false, responsive: true, doubleClick: "reset" });
+    Plotly.react(place, data, layout, { displayModeBar: false, responsive: true, doubleClick: "autosize" });
   }
 
   const places = Array.from(document.querySelectorAll(".plot"));
@@ -45,7 +54,7 @@
     draw(entry.target);
   }), { rootMargin: "800px" });
   places.forEach((place) => watcher.observe(place));
-  dark.addEventListener("change", () => redraw(() => true));
+  [dark, wide].forEach((query) => query.addEventListener("change", () => redraw(() => true)));
   addEventListener("beforeprint", () => places.filter((place) => !drawn.has(place)).forEach(draw));
 
   document.querySelectorAll("input[name=x-axis]").forEach((input) => input.addEventListener("change", () => {

@@ -74,13 +74,21 @@ def page(
     ]
     shown = [(key, title, body) for key, title, body in sections if body is not None]
     links = [element("a", title, href=f"#{key}") for key, title, _ in shown]
+    main = element("main", *(element("section", element("h2", title), body, id=key) for key, title, body in shown))
     body = [
         element("header", *_head(ranking, made)),
         element("nav", *links, aria_label="Sections") if len(shown) > 1 else None,
-        element("main", *(element("section", element("h2", title), body, id=key) for key, title, body in shown)),
-        element("footer", element("p", f"Made by seq2seq {__version__}. This file needs no network.")),
+        main,
+        element("footer", element("p", _made_of(comparison, main.count("<article")))),
     ]
     return _document(_title(comparison), together(*body), drawn)
+
+
+def _made_of(comparison: Comparison, num_shown: int) -> str:
+    """What the page does not hold all of."""
+    outputs = sum(len(system.hypotheses) for system in comparison.systems if system.hypotheses is not None)
+    texts = f" Of {outputs:,} outputs it shows those of {number_of(num_shown, 'example')}." if outputs else ""
+    return f"Made by seq2seq {__version__}. This file needs no network.{texts}"
 
 
 def _title(comparison: Comparison) -> str:
@@ -106,14 +114,15 @@ def _lead(ranking: Ranking) -> Markup:
     value = value_of(best, name) if name is not None else None
     if name is None or value is None:
         return element("p", "Nothing was measured that all runs can be compared by.", class_="lead")
-    score: list[Child] = [f"{decimal(value)} {ranking.label(name)}", _interval(best, name)]
+    places = ranking.places(name)
+    score: list[Child] = [f"{decimal(value, places)} {ranking.label(name)}", _interval(best, name)]
     if len(ranking.systems) == 1:
         return element("p", *score, ".", class_="lead")
     parts: list[Child] = [element("b", ranking.short(best.name)), " is best with ", *score]
     other = value_of(baseline, name) if baseline is not None and baseline is not best else None
     if other is not None and baseline is not None:
         test = ranking.comparison.tests.get((best.name, name))
-        parts.append(f", {signed(value - other)} from the baseline {ranking.short(baseline.name)}")
+        parts.append(f", {signed(value - other, places)} from the baseline {ranking.short(baseline.name)}")
         if test is not None:
             parts.append("; " + ("more than chance" if html_tables.significant(test) else "which may be chance"))
     elif baseline is best:

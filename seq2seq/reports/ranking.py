@@ -76,6 +76,15 @@ class Ranking:
         own = KNOWN.get(name)
         return self.comparison.labels.get(name) or (own.label if own is not None else name)
 
+    def title(self, name: str) -> str:
+        """The label at the beginning of a line."""
+        label = self.label(name)
+        return label.capitalize() if label.islower() else label
+
+    def places(self, name: str) -> int:
+        """How many decimals are told."""
+        return 3 if name in ("loss", "bits_per_byte") else 2
+
     def short(self, name: str) -> str:
         """Of a system or a group."""
         return self._short(name)

@@ -68,6 +68,8 @@ def repeated(text: str) -> str | None:
     """What is said again and again; None where nothing is. Marks between words do not count."""
     words = [piece for piece in pieces(text) if any(letter.isalnum() for letter in piece)]
     folded = [word.casefold() for word in words]
+    if max(Counter(folded).values(), default=0) < TIMES:
+        return None
     for size in range(1, MAX_WORDS + 1):
         run = 0
         for place in range(len(folded) - size):

@@ -83,7 +83,9 @@ def _division(values: Sequence[str]) -> tuple[int, ...]:
 
 
 def importance(found: Sequence[Aspect], scores: Sequence[float]) -> list[Importance]:
-    """The largest first; none where the scores are all the same or there is nothing to compare."""
+    """The largest first, without aspects of which each system has another value, which tell nothing; none where the
+    scores are all the same.
+    """
     number = len(scores)
     mean = sum(scores) / number if number else 0.0
     total = sum((score - mean) ** 2 for score in scores)
@@ -94,6 +96,8 @@ def importance(found: Sequence[Aspect], scores: Sequence[float]) -> list[Importa
         parts: dict[str, list[float]] = {}
         for value, score in zip(aspect.values, scores, strict=True):
             parts.setdefault(_identity(value), []).append(score)
+        if len(parts) == number:
+            continue
         between = sum(len(part) * (sum(part) / len(part) - mean) ** 2 for part in parts.values())
         told.append(Importance(aspect, between / total, (len(parts) - 1) / (number - 1)))
     return sorted(told, key=lambda one: -one.share)
