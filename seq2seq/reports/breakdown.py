@@ -78,7 +78,7 @@ def by_length(ranking: Ranking, systems: Sequence[System]) -> ByLength | None:
     """None where there is no source, no hypothesis, or no score that is quick to compute."""
     comparison = ranking.comparison
     found = quick_metric(ranking, systems)
-    if comparison.sources is None or found is None:
+    if not comparison.sources or found is None:
         return None
     name, own, metric = found
     lengths = [count_words(source) for source in comparison.sources]

@@ -80,6 +80,14 @@
     });
   });
 
+  // Of names, with the numbers in them by their size.
+  function inOrder(a, b) {
+    const [left, right] = [a, b].map((name) => name.match(/\d+(?:\.\d+)?(?:e-?\d+)?|\D+/g) || []);
+    const place = left.findIndex((part, i) => part !== right[i]);
+    if (place < 0 || right[place] === undefined) return left.length - right.length;
+    return Number(left[place]) - Number(right[place]) || left[place].localeCompare(right[place]);
+  }
+
   document.querySelectorAll("table.sortable").forEach((table) => {
     const heads = Array.from(table.tHead.rows[0].cells);
     const body = table.tBodies[0];
@@ -91,7 +99,7 @@
       const keyed = given.map((row) => [row.cells[column].dataset.value, row]);
       keyed.sort(([a], [b]) => {
         if (a === undefined || b === undefined) return (a === undefined) - (b === undefined);
-        return way * (column === 0 ? a.localeCompare(b, undefined, { numeric: true }) : Number(a) - Number(b));
+        return way * (column === 0 ? inOrder(a, b) : Number(a) - Number(b));
       });
       body.append(...keyed.map(([, row]) => row));
     }));

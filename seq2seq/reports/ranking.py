@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -29,11 +30,11 @@ class Series:
 
 
 def value_of(system: System, name: str) -> float | None:
-    """A score of either kind: with its interval, or a number alone."""
+    """A score of either kind, with its interval or a number alone; None where it is no finite number."""
     found = system.scores.get(name)
     if isinstance(found, Mapping):
         found = found.get("score")
-    return float(found) if isinstance(found, (int, float)) else None
+    return float(found) if isinstance(found, (int, float)) and math.isfinite(found) else None
 
 
 def interval_of(system: System, name: str) -> tuple[float, float] | None:
