@@ -46,7 +46,7 @@ def test_lengths_are_wrong_for_both_the_reference_and_the_source() -> None:
     long, other, short = "one two three four five six seven", "a b c d e f g h i j k l m n o p", "word"
     references = [long, long, long, short]
     sources = [other, other, "some", other]  # of about one letter for a letter
-    told = suspicions([short, other, "phrase", short], references, sources)
+    told = suspicions([short, other.upper(), "phrase", short], references, sources)
     assert [(one.place, one.kind) for one in told] == [(0, "short")]
     told = suspicions([long] * 4, [long, short, short, long], [other, other, "some", "thing"])
     assert [(one.place, one.kind) for one in told] == [(2, "long")]
