@@ -295,10 +295,29 @@ class LoadedRun:
         return encode(source, self.tokenizers, "encoding", self.config.reading)
 
 
+def choose_checkpoints(run: RunDir, config: RunConfig, checkpoint: str, changes: Mapping[str, Any]) -> list[Checkpoint]:
+    """Those whose weights are used; none of a pretrained model as it is. Raises CheckpointError where there is none."""
+    if run.untrained.exists():
+        return []
+    options = config.trainer
+    trained = read_run(run, {"plugins": config.plugins}) if "metrics" in changes else config
+    store = store_of(run.checkpoints, trained)
+    return store.choose(checkpoint, average=options.average, average_of=options.average_of)
+
+
 def load_run(
-    path: Path, checkpoint: str, changes: Mapping[str, Any], *, device: str, precision: Precision
+    path: Path,
+    checkpoint: str,
+    changes: Mapping[str, Any],
+    *,
+    device: str,
+    precision: Precision,
+    chosen: list[Checkpoint] | None = None,
 ) -> LoadedRun:
-    """Everything that is needed lies in the run directory. Raises CheckpointError, ConfigError for wrong changes."""
+    """Everything that is needed lies in the run directory. chosen: the checkpoints, if they are chosen already.
+
+    Raises CheckpointError, ConfigError for wrong changes.
+    """
     run = RunDir(path)
     config = read_run(run, changes)
     used_device = resolve_device(device)
@@ -307,15 +326,12 @@ def load_run(
     model = config.model(*tokenizers.vocabs)
     if model.keeps_outside_weights:
         model.load_outside_weights()
-    options = config.trainer
-    if run.untrained.exists():
-        chosen = []
-        model.load_outside_weights()
-    else:
-        trained = read_run(run, {"plugins": config.plugins}) if "metrics" in changes else config
-        store = store_of(run.checkpoints, trained)
-        chosen = store.choose(checkpoint, average=options.average, average_of=options.average_of)
+    if chosen is None:
+        chosen = choose_checkpoints(run, config, checkpoint, changes)
+    if chosen:
         load_weights(model, *chosen)
+    else:
+        model.load_outside_weights()
     model.to(used_device).eval()
     return LoadedRun(
         config, run, model, tokenizers, chosen, used_device, partial(autocast, used_device, used_precision)

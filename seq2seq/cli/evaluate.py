@@ -8,11 +8,11 @@ import math
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 from seq2seq.cli.entry import run_command
 from seq2seq.cli.help import EVALUATE
@@ -21,22 +21,25 @@ from seq2seq.errors import ConfigError, Problem, UserError
 from seq2seq.registry import PositiveInt
 
 if TYPE_CHECKING:
+    from seq2seq.config import RunConfig
     from seq2seq.data.corpus import Context, Example, Source
     from seq2seq.export.choice import Choice
     from seq2seq.metrics.base import Metric, Score
     from seq2seq.pipeline import LoadedRun
+    from seq2seq.training.checkpoint import Checkpoint
     from seq2seq.training.run_dir import RunDir
 
 log = logging.getLogger(__name__)
 
 Split = Literal["train", "validation", "test"]
+Read: TypeAlias = "Callable[[RunConfig, Source], list[Example]]"
 
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluateOptions:
     """What the command takes; `search`, `metrics` and `data` are laid over what the run stored."""
 
-    run: str
+    run: str | list[str]
     split: Split = "test"
     source: str | None = None
     target: str | None = None
@@ -51,6 +54,10 @@ class EvaluateOptions:
     metrics: dict[str, Any] | None = None
     data: dict[str, Any] | None = None
     plugins: str | list[str] = field(default_factory=list)
+    baseline: str | None = None
+    table: str | list[str] | None = None
+    report: str | None = None
+    again: bool = False
 
     def __post_init__(self) -> None:
         if self.source is not None and self.target is None:
@@ -72,97 +79,151 @@ class EvaluateOptions:
 
 def main() -> None:
     """The entry point."""
-    run_command("seq2seq-evaluate", "evaluate", evaluate, EVALUATE, lambda tree: check(with_run(tree)))
+    run_command("seq2seq-evaluate", "evaluate", evaluate, EVALUATE, check)
 
 
 def check(tree: dict[str, Any]) -> EvaluateOptions:
     """Raises ConfigError for what is wrong with the options."""
     from seq2seq.binding import bind
+    from seq2seq.cli.comparing import of_several, problems_of_several
 
-    return bind(EvaluateOptions, tree)
+    several = of_several(tree.get("run"))
+    if several and tree.get("model"):
+        raise ConfigError(Problem("model", "is measured by itself: name the run that was made for it among the others"))
+    options = bind(EvaluateOptions, with_run(tree))
+    if problems := problems_of_several(options, several):
+        raise ConfigError(*problems)
+    return options
 
 
 def evaluate(tree: dict[str, Any], command: list[str]) -> None:
-    from seq2seq.binding import to_plain
-    from seq2seq.cli.score_table import plain, table, whole
-    from seq2seq.training.checkpoint import write_replaced
+    from seq2seq.cli.comparing import compare_runs, of_several
+    from seq2seq.cli.score_table import table
     from seq2seq.training.console import setup_logging
 
-    given, tree = tree, with_run(tree)
     options = check(tree)
     setup_logging(None)
-    make_run(given, Path(options.run).expanduser())
-    loaded, choice = _load(options, tree)
-    metrics = loaded.config.measures() if choice is not None else {}
-    examples = list(_source(loaded, options).read())
-    parts = _parts(loaded, examples, options)
-    folder = _folder(loaded.run.evaluation, options)
+    if of_several(options.run):
+        compare_runs(options, with_run(tree))
+        return
+    assert isinstance(options.run, str)
+    make_run(tree, Path(options.run).expanduser())
+    plan = make_plan(Path(options.run).expanduser(), options, with_run(tree))
+    print(table(measure(plan)))
+    print(f"written to {plan.folder}", file=sys.stderr)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a run is measured, known before its model is loaded. config: with what was changed for this use.
+
+    folder: where the scores go. examples: of all parts, in their order.
+    """
+
+    run: RunDir
+    options: EvaluateOptions
+    changes: Mapping[str, Any]
+    config: RunConfig
+    checkpoints: list[Checkpoint]
+    parts: Mapping[str, Part]
+    folder: Path
+
+    @property
+    def examples(self) -> list[Example]:
+        return sorted((e for part in self.parts.values() for e in part.examples), key=lambda e: e.number)
+
+    @property
+    def plain_sources(self) -> list[str]:
+        """In the order of the examples."""
+        found = [
+            (example.number, source)
+            for part in self.parts.values()
+            for example, source in zip(part.examples, part.plain_sources, strict=True)
+        ]
+        return [source for _, source in sorted(found)]
+
+
+def make_plan(
+    path: Path, options: EvaluateOptions, tree: Mapping[str, Any], read: Read = lambda config, source: [*source.read()]
+) -> Plan:
+    """read: the examples of a source, which is that of the config's data or of files.
+
+    Raises UserError for what cannot be measured.
+    """
+    from seq2seq.cli.tags import check_tag
+    from seq2seq.config import read_data, read_run
+    from seq2seq.pipeline import choose_checkpoints
+    from seq2seq.training.run_dir import RunDir
+
+    run = RunDir(path)
+    changes = {key: tree[key] for key in ("search", "metrics", "data", "plugins") if tree.get(key)}
+    _check_trust(run, changes)
+    config = read_run(run, changes)
+    checkpoints = choose_checkpoints(run, config, options.checkpoint, changes)
+    if config.has_source:
+        trained_on = read_data(run, {"plugins": options.plugins})
+        check_tag(options.tag, trained_on, reads_lines=options.source is not None)
+        config.measures()
+    else:
+        useless = [key for key in ("search", "metrics", "backend") if tree.get(key)]
+        useless += ["precision"] if options.precision == "int8" else []
+        if useless:
+            raise ConfigError(*(Problem(key, "a language model is measured without translating") for key in useless))
+    parts = _parts(run, config, read(config, _source(config, options)), options)
+    return Plan(run, options, changes, config, checkpoints, parts, _folder(run.evaluation, options))
+
+
+def measure(plan: Plan) -> dict[str, Any]:
+    """What scores.json holds then. Raises UserError for what cannot be measured."""
+    from seq2seq.cli.known import digest, facts
+    from seq2seq.cli.score_table import plain, whole
+    from seq2seq.training.checkpoint import write_replaced
+
+    options, folder, parts = plan.options, plan.folder, plan.parts
+    loaded, choice = load(plan)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=folder).close()
     except OSError as error:
         raise UserError(f"{folder}: cannot be written ({error.strerror})") from error
     measured = {name: _measure(loaded, part, options) for name, part in parts.items()}
-    about: dict[str, Any] = {
-        "name": options.name,
-        "files": options.files,
-        "tag": options.tag,
-        "checkpoint": _told(options.checkpoint, loaded),
-        "steps": [checkpoint.step for checkpoint in loaded.checkpoints],
-    }
+    about = facts(plan, choice.engine if choice is not None else None)
     if choice is not None:
         start = time.monotonic()
         hypotheses = _translate(choice, parts.values())
+        text = "".join(f"{line}\n" for line in hypotheses.values())
         about |= {
-            "sentences_per_second": len(examples) / (time.monotonic() - start),
-            "search": to_plain(loaded.config.search),
-            "backend": choice.engine,
-            "precision": options.precision,
+            "sentences_per_second": len(hypotheses) / (time.monotonic() - start),
+            "hypotheses": digest([*hypotheses.values()]),
         }
+        metrics = loaded.config.measures()
         for name, part in parts.items():
             measured[name] |= _scores(part, hypotheses, metrics)
-        write_replaced(folder / "hypotheses.txt", "".join(f"{line}\n" for line in hypotheses.values()))
+        write_replaced(folder / "hypotheses.txt", text)
     results = plain(whole([*measured.values()])) | about
     if len(parts) > 1:
         results["parts"] = {name: plain(of_part) for name, of_part in measured.items()}
     write_replaced(folder / "scores.json", json.dumps(results, indent=1, ensure_ascii=False) + "\n")
-    print(table(results))
-    print(f"written to {folder}", file=sys.stderr)
+    return results
 
 
-def _told(checkpoint: str, loaded: LoadedRun) -> str:
-    """What `best` is where nothing was validated, or nothing trained."""
-    if checkpoint != "best" or any(found.metrics for found in loaded.checkpoints):
-        return checkpoint
-    return "last" if loaded.checkpoints else "untrained"
-
-
-def _load(options: EvaluateOptions, tree: dict[str, Any]) -> tuple[LoadedRun, Choice | None]:
+def load(plan: Plan) -> tuple[LoadedRun, Choice | None]:
     """The run, and what translates; None for a language model."""
-    from seq2seq.cli.tags import check_tag
-    from seq2seq.config import read_data
     from seq2seq.export.choice import choose, torch_precision, use_threads
     from seq2seq.pipeline import load_run
-    from seq2seq.training.run_dir import RunDir
 
+    options = plan.options
     use_threads(options.threads)
-    changes = {key: tree[key] for key in ("search", "metrics", "data", "plugins") if tree.get(key)}
-    _check_trust(RunDir(Path(options.run).expanduser()), changes)
     loaded = load_run(
-        Path(options.run).expanduser(),
+        plan.run.path,
         options.checkpoint,
-        changes,
+        plan.changes,
         device=options.device,
         precision=torch_precision(options.precision),
+        chosen=plan.checkpoints,
     )
     if loaded.tokenizers.source is None:
-        useless = [key for key in ("search", "metrics", "backend") if tree.get(key)]
-        useless += ["precision"] if options.precision == "int8" else []
-        if useless:
-            raise ConfigError(*(Problem(key, "a language model is measured without translating") for key in useless))
         return loaded, None
-    trained_on = read_data(loaded.run, {"plugins": options.plugins})
-    check_tag(options.tag, trained_on, reads_lines=options.source is not None)
     return loaded, choose(
         loaded, options.max_tokens, backend=options.backend, precision=options.precision, tag=options.tag
     )
@@ -202,17 +263,17 @@ def _measured(folder: Path) -> Any:
         return None
 
 
-def _source(loaded: LoadedRun, options: EvaluateOptions) -> Source:
+def _source(config: RunConfig, options: EvaluateOptions) -> Source:
     from seq2seq.data.lines import resolve
     from seq2seq.data.text_files import TextFileSource
 
     if options.target is not None:
-        if (options.source is None) != (loaded.tokenizers.source is None):
+        if (options.source is not None) != config.has_source:
             told = "the run has no source" if options.source else "the run translates: target=FILE needs source=FILE"
             raise ConfigError(Problem("source", told))
         file = resolve(Path(options.source).expanduser()) if options.source else None
         return TextFileSource([(file, resolve(Path(options.target).expanduser()))])
-    source = loaded.config.data().split(options.split)
+    source = config.data().split(options.split)
     if source is None:
         raise ConfigError(
             Problem(f"data.{options.split}", "the run has no such split; name files with target= and source=")
@@ -244,12 +305,12 @@ class Part:
         return found
 
 
-def _parts(loaded: LoadedRun, examples: list[Example], options: EvaluateOptions) -> dict[str, Part]:
+def _parts(run: RunDir, config: RunConfig, examples: list[Example], options: EvaluateOptions) -> dict[str, Part]:
     from seq2seq.cli.tags import asked_for
     from seq2seq.config import read_data
 
-    corpus = loaded.config.data()
-    own = asked_for(options.tag, read_data(loaded.run, {"plugins": options.plugins}))
+    corpus = config.data()
+    own = asked_for(options.tag, read_data(run, {"plugins": options.plugins}))
     if options.files or len(corpus.parts) == 1:
         language, context = (own.target, None) if options.files else (corpus.target, corpus.context)
         if context is None and own.context is not None:  # other data gets the run's context

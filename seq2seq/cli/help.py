@@ -39,17 +39,22 @@ keys that are often set
 """
 
 EVALUATE = """\
-seq2seq-evaluate: how good a run's model is on a split, or on a pair of files
+seq2seq-evaluate: how good a run's model is on a split, or on a pair of files,
+or several runs beside each other
 
 usage: seq2seq-evaluate run=DIR [KEY=VALUE ...]
+       seq2seq-evaluate 'run=[DIR,DIR]' [KEY=VALUE ...]
 
 examples
   seq2seq-evaluate run=runs/mine                              the test split
   seq2seq-evaluate run=runs/mine split=validation checkpoint=average
   seq2seq-evaluate run=runs/mine source=news.en target=news.de
+  seq2seq-evaluate 'run=runs/sweep/*' table=results.md        a table of all
+  seq2seq-evaluate 'run=[runs/a,runs/b]' baseline=runs/a      is b better?
 
 keys
-  run=DIR              the run directory
+  run=DIR              the run directory; of several a list or a pattern, whose
+                       other folders are passed over
   model=pretrained model.path=ID  instead: a model as others have trained it,
                        a hub id or a folder; run then says where a small run
                        for it lies, runs/<last part of the path> by itself
@@ -66,6 +71,16 @@ keys
   backend=NAME         auto (the default), torch or ctranslate2; see
                        seq2seq-translate --help
   max_tokens=N  device=D  precision=P  threads=N
+
+keys for several runs
+  baseline=DIR         one of them: p-values of the others' differences to it in
+                       BLEU, chrF and TER
+  table=FILE           also writes the table, as its ending says: .md, .csv (a
+                       row a run) or .json (all that is known); one or a list
+  report=DIR           also makes a page of it, DIR/report.html: curves, settings,
+                       sentences; pip install 'seq2seq[report]'
+  again=true           measures those again, too, that have scores of the same
+                       weights, examples, search and metrics
 
 Scores go to stdout and, with the translations, to DIR/evaluation/<split>/, of
 another checkpoint than the best to DIR/evaluation/<split>-<checkpoint>/.

@@ -9,6 +9,7 @@ from typing import Literal
 
 import torch
 
+from seq2seq.config import RunConfig
 from seq2seq.errors import ConfigError, Problem
 from seq2seq.export import ctranslate2
 from seq2seq.pipeline import LoadedRun
@@ -70,23 +71,46 @@ def choose(
     return Choice(translator, "torch", f"backend: torch ({reasons})" if problems else None)
 
 
+def expected_engine(config: RunConfig, device: torch.device, backend: BackendName, precision: Computation) -> str:
+    """What `choose` will take, before the model is loaded; where a conversion fails after all, that is torch."""
+    fits = backend != "torch" and _compute_type_or_problems(config, device, precision)[0] is not None
+    return f"CTranslate2 {ctranslate2.version()}" if fits else "torch"
+
+
+def _compute_type_or_problems(
+    config: RunConfig, device: torch.device, precision: Computation
+) -> tuple[str | None, list[Problem]]:
+    """What CTranslate2 would compute in, or why it cannot be taken."""
+    if not ctranslate2.is_installed():
+        return None, [Problem("", ctranslate2.NOT_INSTALLED)]
+    problems = ctranslate2.unsupported_model(config) + ctranslate2.unsupported_search(config.search)
+    try:
+        known = ctranslate2.compute_types(device)
+    except (RuntimeError, ValueError) as error:  # of a GPU, for example, whose libraries are not there
+        return None, [*problems, _refused(error)]
+    compute_type = _compute_type(precision, known)
+    if compute_type not in known:
+        told = f"CTranslate2 computes on this {device.type} in {', '.join(sorted(known)) or 'nothing'}"
+        problems.append(Problem("precision", told))
+    return (None, problems) if problems else (compute_type, [])
+
+
 def _converted(loaded: LoadedRun, precision: Computation) -> tuple[Backend | None, list[Problem]]:
     """The run's model in CTranslate2, or why it cannot be had.
 
     Converted anew at each start, in a fraction of a second: no stored copy that could be of another checkpoint.
     """
-    if not ctranslate2.is_installed():
-        return None, [Problem("", ctranslate2.NOT_INSTALLED)]
-    problems = ctranslate2.unsupported_model(loaded.config) + ctranslate2.unsupported_search(loaded.config.search)
+    compute_type, problems = _compute_type_or_problems(loaded.config, loaded.device, precision)
+    if compute_type is None:
+        return None, problems
     try:
-        known = ctranslate2.compute_types(loaded.device)
-        compute_type = _compute_type(precision, known)
-        if compute_type not in known:
-            told = f"CTranslate2 computes on this {loaded.device.type} in {', '.join(sorted(known)) or 'nothing'}"
-            problems.append(Problem("precision", told))
-        return (None, problems) if problems else (_in_memory(loaded, compute_type), [])
-    except (RuntimeError, ValueError) as error:  # of a GPU, for example, whose libraries are not there
-        return None, [*problems, Problem("", f"CTranslate2: {str(error).splitlines()[0]}")]
+        return _in_memory(loaded, compute_type), []
+    except (RuntimeError, ValueError) as error:
+        return None, [_refused(error)]
+
+
+def _refused(error: Exception) -> Problem:
+    return Problem("", f"CTranslate2: {str(error).splitlines()[0]}")
 
 
 def _in_memory(loaded: LoadedRun, compute_type: str) -> Backend:

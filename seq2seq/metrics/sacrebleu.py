@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from abc import abstractmethod
 from collections.abc import Mapping
 from importlib.util import find_spec
 from typing import Any, ClassVar, Literal
@@ -21,8 +22,19 @@ TokenizerName = Literal[
 ]
 
 
+class BySacrebleu(Metric):
+    """What a scorer of sacrebleu computes."""
+
+    @abstractmethod
+    def scorer(self, language: str) -> Any:
+        """sacrebleu's own, for texts of a language."""
+
+    def measure(self, texts: Texts, confidence: bool) -> dict[str, Score]:
+        return {"": _score(self.scorer(texts.language), texts, confidence)}
+
+
 @metrics.register("bleu")
-class BLEU(Metric):
+class BLEU(BySacrebleu):
     """Precision of n-grams up to 4, with a penalty for short outputs (Papineni et al. 2002, P02-1040).
 
     Options:
@@ -39,21 +51,21 @@ class BLEU(Metric):
         if tokenize is not None:
             self._scorer(tokenize)
 
+    def scorer(self, language: str) -> Any:
+        return self._scorer(self.tokenize or default_tokenizer(language))
+
     def _scorer(self, tokenize: str) -> Any:
         from sacrebleu.metrics import BLEU as Scorer  # noqa: N811
 
         try:
-            return Scorer(tokenize=tokenize, lowercase=self.lowercase)
+            return _made_plain(Scorer(tokenize=tokenize, lowercase=self.lowercase))
         except (ImportError, OSError, RuntimeError) as error:
             reason = " ".join(str(error).split())
             raise ValueError(f"tokenize={tokenize} cannot be used: {reason}") from error
 
-    def measure(self, texts: Texts, confidence: bool) -> dict[str, Score]:
-        return {"": _score(self._scorer(self.tokenize or default_tokenizer(texts.language)), texts, confidence)}
-
 
 @metrics.register("chrf")
-class ChrF(Metric):
+class ChrF(BySacrebleu):
     """F2 of n-grams of characters up to 6 (Popovic 2015, W15-3049), and of words (2017, W17-4770).
 
     Options:
@@ -68,14 +80,14 @@ class ChrF(Metric):
     def label(self, name: str) -> str:
         return "chrF2++" if self.word_order else "chrF2"
 
-    def measure(self, texts: Texts, confidence: bool) -> dict[str, Score]:
+    def scorer(self, language: str) -> Any:
         from sacrebleu.metrics import CHRF
 
-        return {"": _score(CHRF(word_order=self.word_order), texts, confidence)}
+        return _made_plain(CHRF(word_order=self.word_order))
 
 
 @metrics.register("ter")
-class TER(Metric):
+class TER(BySacrebleu):
     """Edits per 100 words of the reference, a shift of several words being one (Snover et al. 2006,
     2006.amta-papers.25). Characters of Chinese and Japanese count as words.
     """
@@ -83,11 +95,11 @@ class TER(Metric):
     kinds: ClassVar[Mapping[str, Kind]] = {"": Kind("TER", lower_is_better=True)}
     while_training: ClassVar[bool] = False  # takes as long as the translating
 
-    def measure(self, texts: Texts, confidence: bool) -> dict[str, Score]:
+    def scorer(self, language: str) -> Any:
         from sacrebleu.metrics import TER as Scorer  # noqa: N811
 
-        unspaced = _tokenizer_of(texts.language)[0] in ("zh", "ja-mecab")
-        return {"": _score(Scorer(normalized=unspaced, asian_support=unspaced), texts, confidence)}
+        unspaced = _tokenizer_of(language)[0] in ("zh", "ja-mecab")
+        return _made_plain(Scorer(normalized=unspaced, asian_support=unspaced))
 
 
 def default_tokenizer(language: str) -> str:
@@ -102,7 +114,6 @@ def _tokenizer_of(language: str) -> tuple[str, tuple[str, ...]]:
 
 
 def _score(scorer: Any, texts: Texts, confidence: bool) -> Score:
-    _make_plain(scorer)
     hypotheses, references = list(texts.hypotheses), [list(texts.references)]
     result = scorer.corpus_score(hypotheses, references, n_bootstrap=NUM_RESAMPLES if confidence else 1)
     signature = str(scorer.get_signature())
@@ -113,7 +124,7 @@ def _score(scorer: Any, texts: Texts, confidence: bool) -> Score:
     return Score(float(result.score), signature, centre - half, centre + half)
 
 
-def _make_plain(scorer: Any) -> None:
+def _made_plain(scorer: Any) -> Any:
     """Lets every resample's score be a float: chrF's may be a numpy number or not, a mixture that sacrebleu's interval
     cannot be computed from.
     """
@@ -125,3 +136,4 @@ def _make_plain(scorer: Any) -> None:
         return result
 
     scorer._compute_score_from_stats = plain
+    return scorer

@@ -15,7 +15,11 @@ OF_THE_MODEL = {  # measured without translating, always
     "perplexity": Kind("perplexity", lower_is_better=True),
     "token_accuracy": Kind("accuracy"),
 }
-TOLD_BESIDE = ("best", "sentences", "word_perplexity", "byte_perplexity", "bits_per_byte", "parts")
+TOLD_BESIDE = (
+    *("best", "sentences", "word_perplexity", "byte_perplexity", "bits_per_byte", "parts"),
+    *("name", "files", "tag", "checkpoint", "steps", "weights", "examples", "languages", "hypotheses", "precision"),
+    *("version", "search", "metrics", "lower_is_better", "backend", "sentences_per_second"),
+)
 
 Factories = Mapping[str, Factory[Metric] | None]
 

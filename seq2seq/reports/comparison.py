@@ -2,10 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+import math
+import re
+import statistics
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import takewhile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from seq2seq.errors import DataError
+from seq2seq.reports.names import without_hash
+from seq2seq.training.run_dir import FREE
+
+if TYPE_CHECKING:
+    from seq2seq.metrics.sacrebleu import BySacrebleu
+
+OF_TEXT_ALONE = {  # what language models are compared by, the first where it does not depend on the tokenizer
+    "bits_per_byte": "bits/byte",
+    "loss": "loss",
+    "perplexity": "perplexity",
+    "token_accuracy": "accuracy",
+}
+SEED = "trainer.seed"
 
 
 @dataclass(frozen=True)
@@ -26,8 +47,9 @@ class System:
     """A run, as it was measured.
 
     name: what it is called here, its path below the folder that all share.  config: the stored one, flat.  scores: what
-    scores.json holds.  hypotheses: a line for each example; None of a language model.  tokens_per_second: the median of
-    those reported in training; seconds: of training; None where metrics.jsonl is gone.
+    scores.json holds.  hypotheses: a line for each example; None of a language model.  num_parameters: of what is
+    stored, as adapters alone; None of a pretrained model as it is.  tokens_per_second: the median of those reported in
+    training; seconds: of training; None where metrics.jsonl is gone.
     """
 
     name: str
@@ -35,10 +57,23 @@ class System:
     config: Mapping[str, Any]
     scores: Mapping[str, Any]
     hypotheses: Sequence[str] | None
-    num_parameters: int
+    num_parameters: int | None
     seconds: float | None
     tokens_per_second: float | None
     curves: Mapping[str, Curve] = field(default_factory=dict)
+
+    def score(self, name: str) -> float | None:
+        """None where it was not measured."""
+        found = self.scores.get(name)
+        value = found.get("score") if isinstance(found, Mapping) else found
+        return float(value) if isinstance(value, int | float) else None
+
+    def interval(self, name: str) -> tuple[float, float] | None:
+        """The 95% interval of a score, where there is one."""
+        found = self.scores.get(name)
+        if not isinstance(found, Mapping) or found.get("low") is None:
+            return None
+        return float(found["low"]), float(found["high"])
 
 
 @dataclass(frozen=True)
@@ -66,9 +101,11 @@ class Group:
 
 @dataclass(frozen=True)
 class Comparison:
-    """sources: None of text alone.  labels: what people call the scores, by their names.  lower_is_better: those names.
-    varied: the keys of the config that differ, but for trainer.seed.  groups: only those of several runs.  baseline: a
-    system's name.  tests: by the names of a system and a score; empty without a baseline.
+    """systems: the best by the first score first.  sources: None of text alone.  labels: what people call the scores,
+    by their names.  lower_is_better: those names.  varied: the keys of the config that differ, but for trainer.seed and
+    those that cannot matter.  groups: only those of several runs.  baseline: a system's name.  tests: by the names of a
+    system and a score; none of scores that were computed otherwise than the baseline's, or of the same texts.  faults:
+    why runs were not measured, by their names.
     """
 
     name: str
@@ -82,3 +119,171 @@ class Comparison:
     groups: Sequence[Group] = ()
     baseline: str | None = None
     tests: Mapping[tuple[str, str], Significance] = field(default_factory=dict)
+    faults: Mapping[str, str] = field(default_factory=dict)
+
+
+def compare(
+    systems: Sequence[System],
+    references: Sequence[str],
+    sources: Sequence[str] | None = None,
+    *,
+    baseline: str | None = None,
+    faults: Mapping[str, str] | None = None,
+    num_jobs: int | None = None,
+    on_done: Callable[[int], object] = lambda number: None,
+) -> Comparison:
+    """Of systems that were measured on the same examples. baseline: the name of one that the others are tested against.
+
+    num_jobs, on_done: of these tests, as of `paired_tests`. Raises DataError for systems with other references.
+    """
+    _check_references(systems)
+    labels, lower_is_better = _labels(systems), _lower_is_better(systems)
+
+    def place(values: Mapping[str, float | None]) -> list[float]:
+        """By the first score, where that is the same by the next ones; those without it last."""
+        found = [(values.get(name), 1 if name in lower_is_better else -1) for name in labels]
+        return [math.inf if value is None or math.isnan(value) else sign * value for value, sign in found]
+
+    ordered = sorted(systems, key=lambda system: place({name: system.score(name) for name in labels}))
+    tests = {}
+    if (base := next((system for system in systems if system.name == baseline), None)) is not None:
+        tests = _tests(base, [system for system in ordered if system is not base], references, num_jobs, on_done)
+    return Comparison(
+        name=str(systems[0].scores["name"]),
+        systems=ordered,
+        sources=sources,
+        references=references,
+        language=systems[0].scores["languages"][0],
+        labels=labels,
+        lower_is_better=frozenset(name for name in labels if name in lower_is_better),
+        varied=varied_keys(systems),
+        groups=sorted(_groups(systems, labels), key=lambda group: place(group.means)),
+        baseline=baseline if base is not None else None,
+        tests=tests,
+        faults=faults or {},
+    )
+
+
+def _check_references(systems: Sequence[System]) -> None:
+    found = {system.name: system.scores["examples"]["references"] for system in systems}
+    others = [name for name, digest in found.items() if digest != found[systems[0].name]]
+    if others:
+        told = f"{', '.join(others)}: measured on other references than {systems[0].name}"
+        raise DataError(f"{told}, so they cannot be compared")
+
+
+def _labels(systems: Sequence[System]) -> dict[str, str]:
+    """Of the scores, those first that most systems have."""
+    labels: dict[str, str] = {}
+    number: Counter[str] = Counter()
+    for system in systems:
+        own = {
+            name: str(v["label"]) for name, v in system.scores.items() if isinstance(v, Mapping) and "signature" in v
+        }
+        if not own:
+            own = {name: label for name, label in OF_TEXT_ALONE.items() if system.score(name) is not None}
+        for name, label in own.items():
+            labels.setdefault(name, label)
+        number.update(own.keys())
+    return {name: labels[name] for name in sorted(labels, key=lambda name: -number[name])}
+
+
+def _lower_is_better(systems: Sequence[System]) -> set[str]:
+    of_text = OF_TEXT_ALONE.keys() - {"token_accuracy"}
+    return of_text.union(*(system.scores.get("lower_is_better", ()) for system in systems))
+
+
+def varied_keys(systems: Sequence[System]) -> list[str]:
+    """In the order of the configs."""
+    keys = dict.fromkeys(key for system in systems for key in system.config if key not in (SEED, *FREE))
+    return [key for key in keys if len({_told(system.config.get(key)) for system in systems}) > 1]
+
+
+def _told(value: Any) -> str:
+    """Of values that may be lists; an option that an older version did not have is as one without a value."""
+    return json.dumps(value, sort_keys=True, default=str)
+
+
+def _groups(systems: Sequence[System], labels: Mapping[str, str]) -> Iterator[Group]:
+    """Of a seed that several runs of a group have, the first counts: the others are copies."""
+    alike: dict[str, dict[str, System]] = {}
+    for system in systems:
+        rest = {k: v for k, v in system.config.items() if k not in (SEED, *FREE) and v is not None}
+        alike.setdefault(_told(rest), {}).setdefault(_told(system.config.get(SEED)), system)
+    several = [list(group.values()) for group in alike.values() if len(group) > 1]
+    names = [_group_name([system.name for system in group]) for group in several]
+    for group, name in zip(several, names, strict=True):
+        scores = {label: [system.score(label) for system in group] for label in labels}
+        whole = {label: [v for v in values if v is not None] for label, values in scores.items() if None not in values}
+        yield Group(
+            name=name if names.count(name) == 1 else ", ".join(system.name for system in group),
+            systems=group,
+            means={label: statistics.fmean(values) for label, values in whole.items()},
+            deviations={label: statistics.stdev(values) for label, values in whole.items()},
+        )
+
+
+def _group_name(names: Sequence[str]) -> str:
+    """What the names have in common, without a word for the seed at its end."""
+    without = {re.sub(rf"(^|,){re.escape(SEED)}=[^,]*", "", without_hash(name)).lstrip(",") for name in names}
+    if len(without) == 1 and (name := without.pop()):
+        return name
+    alike = takewhile(lambda letters: len({*letters}) == 1, zip(*names, strict=False))
+    shared = "".join(letters[0] for letters in alike)
+    return re.sub(r"[-_.,/ ]*(seed|s)?[-_.=/ ]*$", "", shared) or ", ".join(names)
+
+
+def _tests(
+    baseline: System,
+    others: Sequence[System],
+    references: Sequence[str],
+    num_jobs: int | None,
+    on_done: Callable[[int], object],
+) -> dict[tuple[str, str], Significance]:
+    """None where the scores are means of several parts, or not of sacrebleu."""
+    from seq2seq.metrics.significance import paired_tests
+
+    def alike(system: System, key: str) -> bool:
+        """Whether a score is computed as that of the baseline."""
+        ours, theirs = baseline.scores, system.scores
+        same_metric = key in theirs["metrics"] and theirs["metrics"][key] == ours["metrics"][key]
+        return same_metric and theirs["languages"] == ours["languages"]
+
+    if baseline.hypotheses is None or "parts" in baseline.scores:
+        return {}
+    tested = {system.name: system for system in others if system.hypotheses is not None}
+    made = {
+        key: metric
+        for key, metric in _sacrebleu_metrics(baseline).items()
+        if any(alike(system, key) for system in tested.values())
+    }
+    if not made:
+        return {}
+    found = paired_tests(
+        baseline.hypotheses,
+        {name: system.hypotheses or () for name, system in tested.items()},
+        references,
+        made,
+        baseline.scores["languages"][0],
+        num_jobs=num_jobs,
+        on_done=on_done,
+    )
+    return {
+        (name, key): Significance(values.bootstrap, values.randomisation)
+        for name, by_metric in found.items()
+        for key, values in by_metric.items()
+        if alike(tested[name], key)
+    }
+
+
+def _sacrebleu_metrics(system: System) -> dict[str, BySacrebleu]:
+    """Those of its scores that sacrebleu computes, as they were measured."""
+    from seq2seq.metrics.base import metrics
+    from seq2seq.metrics.sacrebleu import BySacrebleu
+
+    found = {}
+    for key, options in system.scores["metrics"].items():
+        component = metrics.components.get((options or {}).get("name", key))
+        if options is not None and component is not None and issubclass(component, BySacrebleu):
+            found[key] = component(**{name: value for name, value in options.items() if name != "name"})
+    return found

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
+
+HASH = re.compile(r"-[0-9a-f]{8}$")  # that a sweep puts behind what is varied, in the place of all that is the same
 
 
 def shortener(names: Sequence[str]) -> Callable[[str], str]:
     """Of names as a sweep gives, `model=lstm_tiny,optimizer.lr=0.001,trainer.seed=1`: without the parts that all share,
     and of each key the last word, where that is enough; of the model its name alone. Other names stay as they are.
     """
-    split = [_parts(name) for name in names]
+    bare = {name: without_hash(name) for name in names}
+    if len({*bare.values()}) < len(bare):
+        bare = {name: name for name in names}
+    split = [_parts(name) for name in bare.values()]
     if not split or not all(split):
         return lambda name: name
-    shared = set.intersection(*map(set, split)) if len(names) > 1 else set()
+    shared = set.intersection(*map(set, split)) if len(split) > 1 else set()
     keys = sorted({key for parts in split for key, _ in parts})
     last = {key: key.rsplit(".", 1)[-1] for key in keys}
     clear = {key: word if [*last.values()].count(word) == 1 else key for key, word in last.items()}
@@ -20,12 +26,17 @@ def shortener(names: Sequence[str]) -> Callable[[str], str]:
     def shorten(name: str) -> str:
         told = [
             value if key == "model" else f"{clear.get(key, key)}={value}"
-            for key, value in _parts(name)
+            for key, value in _parts(bare.get(name, name))
             if (key, value) not in shared
         ]
         return " ".join(told) or name
 
     return shorten
+
+
+def without_hash(name: str) -> str:
+    """A sweep's name without the eight digits at its end."""
+    return HASH.sub("", name) if _parts(name) else name
 
 
 def _parts(name: str) -> list[tuple[str, str]]:

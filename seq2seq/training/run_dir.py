@@ -19,11 +19,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-import torch
 import yaml
 
 from seq2seq.errors import FULL, CheckpointError, ConfigError, Problem, UserError, listed
-from seq2seq.training.checkpoint import write_replaced
 
 GROWING = ("trainer.max_steps", "trainer.max_epochs", "trainer.patience")  # limits, which a later start may raise
 FREE = (  # what may change for a later start; another device, number of them or number of threads rounds differently
@@ -113,7 +111,7 @@ class RunDir:
         if not same and not self.has_checkpoints:
             for of_another in (self.max_tokens, self.data_report):
                 of_another.unlink(missing_ok=True)
-        write_replaced(self.config, text)
+        _write(self.config, text)
 
     def read_max_tokens(self) -> int | None:
         """What `store_max_tokens` has stored. Raises CheckpointError where it is broken."""
@@ -126,7 +124,7 @@ class RunDir:
 
     def store_max_tokens(self, max_tokens: int) -> None:
         """The batches of a run with trainer.max_tokens=auto, for as long as its config stays the same."""
-        write_replaced(self.max_tokens, f"{max_tokens}\n")
+        _write(self.max_tokens, f"{max_tokens}\n")
 
     def _compare(
         self, given: Mapping[str, Any], stored: Mapping[str, Any], *prefixes: str, free: Collection[str]
@@ -176,6 +174,8 @@ class RunDir:
 
     def record_start(self, command: Sequence[str]) -> None:
         """Adds the command line to command.txt and writes what it runs on to environment.json."""
+        import torch
+
         now = datetime.now(UTC).isoformat(timespec="seconds")
         with (self.path / "command.txt").open("a", encoding="utf-8") as file:
             file.write(f"{now}  {shlex.join(command)}\n")
@@ -187,7 +187,7 @@ class RunDir:
             "gpus": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
             "packages": {name: _version(name) for name in ("seq2seq", *PACKAGES)},
         }
-        write_replaced(self.path / "environment.json", json.dumps(environment, indent=1) + "\n")
+        _write(self.path / "environment.json", json.dumps(environment, indent=1) + "\n")
 
 
 def flatten(tree: Mapping[str, Any], path: str = "") -> dict[str, Any]:
@@ -200,6 +200,13 @@ def flatten(tree: Mapping[str, Any], path: str = "") -> dict[str, Any]:
         else:
             flat[name] = value
     return flat
+
+
+def _write(path: Path, text: str) -> None:
+    """By a module that needs torch, which is slow to import, and not needed to read a run."""
+    from seq2seq.training.checkpoint import write_replaced
+
+    write_replaced(path, text)
 
 
 def _show(value: Any) -> str:

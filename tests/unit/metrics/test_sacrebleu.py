@@ -142,6 +142,15 @@ def test_the_tokenizers_are_those_of_sacrebleu():
     assert set(get_args(TokenizerName)) == set(OF_SACREBLEU.TOKENIZERS)
 
 
+@pytest.mark.parametrize("metric", [BLEU(lowercase=True), ChrF(word_order=2), TER()], ids=["bleu", "chrf", "ter"])
+def test_the_scorer_of_a_language_is_what_measures(metric):
+    lines = ["\u6211\u662f\u5b66\u751f\u3002", "\u6211\u662f\u8001\u5e08\u3002"]
+    scorer = metric.scorer("zh")
+    found = scorer.corpus_score(lines, [lines[::-1]])
+    measured = metric.measure(Texts(lines, lines[::-1], "zh"), False)[""]
+    assert (measured.score, measured.signature) == (found.score, str(scorer.get_signature()))
+
+
 def test_a_tokenizer_that_cannot_be_used(monkeypatch):
     def refuse(**options):
         raise RuntimeError("\nPlease install\n\n  pip install sacrebleu[ja]\n")

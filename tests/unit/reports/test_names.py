@@ -21,6 +21,15 @@ def test_a_group_is_named_like_its_runs() -> None:
     assert shortener(names)("model=a") == "a"
 
 
+def test_the_digits_that_a_sweep_adds_are_dropped_where_the_rest_is_clear() -> None:
+    names = ["lr=1,seed=1-0123abcd", "lr=1,seed=2-89abcdef"]
+    assert [*map(shortener(names), names)] == ["seed=1", "seed=2"]
+    names = ["lr=1,seed=1-0123abcd", "lr=1,seed=1-89abcdef"]
+    assert [*map(shortener(names), names)] == ["seed=1-0123abcd", "seed=1-89abcdef"]
+    names = ["base-0123abcd", "base-89abcdef"]
+    assert [*map(shortener(names), names)] == names
+
+
 def test_keys_with_the_same_last_word_are_told_apart() -> None:
     names = ["a.size=1,b.size=2,c.width=3", "a.size=2,b.size=1,c.width=4"]
     assert [*map(shortener(names), names)] == ["a.size=1 b.size=2 width=3", "a.size=2 b.size=1 width=4"]
