@@ -17,7 +17,7 @@ from seq2seq.reports.breakdown import Bin
 from seq2seq.reports.comparison import Curve, System
 from seq2seq.reports.formats import decimal, setting
 from seq2seq.reports.markup import chart_text
-from seq2seq.reports.ranking import Ranking, Series, interval_of, value_of
+from seq2seq.reports.ranking import Ranking, Series, value_of
 from seq2seq.reports.sweep import Aspect
 
 Chart = dict[str, Any]
@@ -132,7 +132,7 @@ def intervals(ranking: Ranking, name: str, systems: Sequence[System]) -> Chart:
     series_of = {system.name: one for one in ranking.series for system in one.systems}
     having = [(series_of[system.name], system) for system in systems if value_of(system, name) is not None]
     values = [value_of(system, name) or 0.0 for _, system in having]
-    bounds = [interval_of(system, name) or (value, value) for (_, system), value in zip(having, values, strict=True)]
+    bounds = [system.interval(name) or (value, value) for (_, system), value in zip(having, values, strict=True)]
     places = ranking.places(name)
     rows = [-row for row in range(len(having))]
     marks = {

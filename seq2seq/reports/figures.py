@@ -14,7 +14,7 @@ from seq2seq.reports.comparison import System
 from seq2seq.reports.formats import decimal, number_of
 from seq2seq.reports.html_tables import cell, row_head, swatch, table
 from seq2seq.reports.markup import Child, Markup, element, together
-from seq2seq.reports.ranking import Ranking, Series, interval_of, value_of
+from seq2seq.reports.ranking import Ranking, Series, value_of
 from seq2seq.reports.sweep import Importance, aspects, importance
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def scores_figure(ranking: Ranking, figures: Figures) -> Markup | None:
     which = (
         "each run" if len(shown) == len(ranking.systems) else f"the {len(shown)} best of {len(ranking.systems)} runs"
     )
-    interval = " with its 95% interval" if interval_of(ranking.best, name) else ""
+    interval = " with its 95% interval" if ranking.best.interval(name) else ""
     told = f"of {which}{interval}; {direction}."
     if baseline is not None:
         told += " The dotted line is the baseline."

@@ -8,7 +8,7 @@ from typing import Any
 from seq2seq.reports.comparison import Significance, System
 from seq2seq.reports.formats import MISSING, count, decimal, duration, probability, setting, signed
 from seq2seq.reports.markup import Child, Markup, element, together
-from seq2seq.reports.ranking import Ranking, Series, interval_of, shared_config, value_of
+from seq2seq.reports.ranking import Ranking, Series, shared_config, value_of
 
 LEVEL = 0.05  # of significance
 OF_THE_MODEL = (
@@ -101,7 +101,7 @@ def results(ranking: Ranking, swatch_of: Callable[[System], Markup]) -> Markup:
             cell(decimal(speed, 1), value=speed),
         ]
         rows.append(cells)
-    with_intervals = any(interval_of(system, name) for system in systems for name in ranking.metrics)
+    with_intervals = any(system.interval(name) for system in systems for name in ranking.metrics)
     what = "Scores, with their 95% intervals." if with_intervals else "Scores."
     return table(what + " A column's head sorts by it." * (len(rows) > 1), heads, rows, sortable=len(rows) > 1)
 
@@ -120,7 +120,7 @@ def _best(ranking: Ranking, name: str) -> float | None:
 
 
 def _score_cell(ranking: Ranking, system: System, name: str, is_best: bool) -> Markup:
-    value, interval = value_of(system, name), interval_of(system, name)
+    value, interval = value_of(system, name), system.interval(name)
     shown: Child = decimal(value)
     told = None
     if interval is not None:

@@ -17,7 +17,7 @@ from seq2seq.reports.comparison import Comparison, System
 from seq2seq.reports.figures import Figures
 from seq2seq.reports.formats import decimal, number_of, signed
 from seq2seq.reports.markup import Child, Markup, element, json_script, together
-from seq2seq.reports.ranking import Ranking, interval_of, value_of
+from seq2seq.reports.ranking import Ranking, value_of
 
 if TYPE_CHECKING:
     from seq2seq.search.alignment import AttentionMap
@@ -131,7 +131,7 @@ def _lead(ranking: Ranking) -> Markup:
 
 
 def _interval(system: System, name: str) -> str:
-    found = interval_of(system, name)
+    found = system.interval(name)
     return "" if found is None else f" (95% interval {decimal(found[0], 1)} to {decimal(found[1], 1)})"
 
 
@@ -155,10 +155,9 @@ def _scores(ranking: Ranking, drawn: Figures) -> Markup:
 
 def _faults(comparison: Comparison) -> Markup | None:
     """The runs that could not be measured."""
-    faults: Mapping[str, str] = getattr(comparison, "faults", {})
-    if not faults:
+    if not comparison.faults:
         return None
-    items = [element("li", element("b", name), ": ", why) for name, why in faults.items()]
+    items = [element("li", element("b", name), ": ", why) for name, why in comparison.faults.items()]
     return together(element("h3", "Not measured"), element("ul", *items))
 
 

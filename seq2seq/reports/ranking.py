@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,18 +30,9 @@ class Series:
 
 
 def value_of(system: System, name: str) -> float | None:
-    """A score of either kind, with its interval or a number alone; None where it is no finite number."""
-    found = system.scores.get(name)
-    if isinstance(found, Mapping):
-        found = found.get("score")
-    return float(found) if isinstance(found, (int, float)) and math.isfinite(found) else None
-
-
-def interval_of(system: System, name: str) -> tuple[float, float] | None:
-    found = system.scores.get(name)
-    if not isinstance(found, Mapping) or found.get("low") is None or found.get("high") is None:
-        return None
-    return float(found["low"]), float(found["high"])
+    """A score; None where it is no finite number."""
+    value = system.score(name)
+    return value if value is not None and math.isfinite(value) else None
 
 
 class Ranking:
