@@ -6,6 +6,7 @@ import base64
 import hashlib
 from collections.abc import Mapping, Sequence
 from datetime import date
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -88,7 +89,8 @@ def _made_of(comparison: Comparison, num_shown: int) -> str:
     """What the page does not hold all of."""
     outputs = sum(len(system.hypotheses) for system in comparison.systems if system.hypotheses is not None)
     texts = f" Of {outputs:,} outputs it shows those of {number_of(num_shown, 'example')}." if outputs else ""
-    return f"Made by seq2seq {__version__}. This file needs no network.{texts}"
+    with_ = " and ".join(f"{name} {version(name)}" for name in ("sacrebleu", "plotly"))
+    return f"Made by seq2seq {__version__} with {with_}. This file needs no network.{texts}"
 
 
 def _title(comparison: Comparison) -> str:
@@ -102,10 +104,18 @@ def _head(ranking: Ranking, made: date) -> list[Markup]:
     facts = [
         f"{len(comparison.references):,} sentences" if comparison.references else None,
         f"target language {comparison.language}" if comparison.language else None,
+        _shared(ranking, "checkpoint", "{} checkpoint"),
+        _shared(ranking, "backend", "decoded by {}"),
         f"{made.day} {made:%B %Y}",
     ]
     told = " \u00b7 ".join(fact for fact in facts if fact)
     return [element("h1", _title(comparison)), element("p", told, class_="facts"), _lead(ranking)]
+
+
+def _shared(ranking: Ranking, key: str, told: str) -> str | None:
+    """What scores.json says, where all say the same."""
+    found = {str(system.scores.get(key)) for system in ranking.systems}
+    return told.format(*found) if len(found) == 1 and found != {"None"} else None
 
 
 def _lead(ranking: Ranking) -> Markup:

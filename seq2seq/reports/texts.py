@@ -102,7 +102,7 @@ def _sentence(ranking: Ranking, first: System, other: System, found: Difference)
     rows += _row("Reference", None, said(cut(reference), language))
     rows += _row("A", found.first, marked[0])
     rows += _row("B", found.second, marked[1])
-    return element("article", element("h4", f"Sentence {place + 1:,}"), element("dl", *rows), class_="sentence")
+    return element("article", element("h3", f"Sentence {place + 1:,}"), element("dl", *rows), class_="sentence")
 
 
 def _row(term: str, score: float | None, text: Markup) -> list[Markup]:
