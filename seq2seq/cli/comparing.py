@@ -153,7 +153,7 @@ def _check_writable(table: Path) -> None:
 
 
 def _check_report(folder: Path) -> None:
-    from seq2seq.reports.page import check_plotly  # type: ignore[import-not-found, import-untyped, unused-ignore]
+    from seq2seq.reports.page import check_plotly
 
     check_plotly()
     try:
