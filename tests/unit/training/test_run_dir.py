@@ -56,6 +56,32 @@ def test_the_same_config_opens_it_again(run: RunDir) -> None:
     assert run.read_config() == CONFIG
 
 
+def test_what_a_run_came_to(run: RunDir) -> None:
+    end = {"limit": "trainer.max_steps", "pruned": False, "metrics": {"bleu": 3.5}}
+    assert run.read_end() is None
+    assert not run.is_finished(CONFIG)
+    run.store_end(end)
+    assert run.read_end() == end
+    assert run.is_finished(CONFIG)
+    # What never makes a difference does not here either; what may grow does.
+    assert run.is_finished(changed(trainer__log_every=1, loggers={"wandb": {"project": "x"}}))
+    assert not run.is_finished(changed(trainer__max_steps=31))
+    assert not run.is_finished(changed(trainer__seed=2))
+    assert run.is_finished(changed(trainer__seed=2), free=["trainer.seed"])
+    for other in ({**end, "pruned": True}, {**end, "limit": ""}):
+        run.store_end(other)
+        assert not run.is_finished(CONFIG)
+    run.ended.write_text("{", encoding="utf-8")
+    assert run.read_end() is None
+    assert not run.is_finished(CONFIG)
+
+
+def test_without_its_checkpoints_a_run_is_not_finished(run: RunDir) -> None:
+    run.store_end({"limit": "trainer.max_steps", "pruned": False, "metrics": {}})
+    (run.checkpoints / "step_00000005").rmdir()
+    assert not run.is_finished(CONFIG)
+
+
 def test_every_key_that_differs_is_named(run: RunDir) -> None:
     given = changed(model__encoder__d_model=16, trainer__seed=2, tokenizer__max_size=7)
     del given["trainer"]["patience"]
