@@ -118,41 +118,45 @@ def _prepare_and_train(
         return
     if config.trainer.max_tokens == "auto":
         config = _with_max_tokens(config, run, tokenizers, data, parallel)
-    with ExitStack() as stack:
-        trainer = make_trainer(
-            config,
-            run.checkpoints,
-            tokenizers,
-            data.pools,
-            validation,
-            parallel,
-            begins=not parallel.share(run.has_checkpoints if parallel.first else None),
-        )
-        _check_same_data(trainer)
-        _announce(config, data, trainer)
-        if not _resume(trainer) and config.init_from is not None:
-            _begin_with(_initial_checkpoint(config), trainer)
-        if trainer.done:
-            log.info("already done: %s is reached; a larger one continues this run", trainer.reached_limit)
-        else:
-            if parallel.first:
-                run.ended.unlink(missing_ok=True)
-                _report_to_files_and_screen(config, run, data, trainer, stack)
-            _compile(trainer, data)
-            if is_hopeless is not None:
-                trainer.is_hopeless = is_hopeless
-            trainer.train()
-            _finish(config, trainer)
-        if parallel.first:
-            run.store_end(_end(config, trainer))
-    best = trainer.checkpoints.best(1)
-    told = f"trained {trainer.progress.step:,} steps"
-    if trainer.reached_limit == HOPELESS:
-        told = f"ended early, at step {trainer.progress.step:,}, since other runs are better"
-    if best:
-        found = "  ".join(f"{name} {value:.2f}" for name, value in best[0].metrics.items() if "/" not in name)
-        told += f"; the best validation, at step {best[0].step:,}: {found}"
+    trainer = make_trainer(
+        config,
+        run.checkpoints,
+        tokenizers,
+        data.pools,
+        validation,
+        parallel,
+        begins=not parallel.share(run.has_checkpoints if parallel.first else None),
+    )
+    _check_same_data(trainer)
+    _announce(config, data, trainer)
+    if not _resume(trainer) and config.init_from is not None:
+        _begin_with(_initial_checkpoint(config), trainer)
+    if is_hopeless is not None:
+        trainer.is_hopeless = is_hopeless
+    if trainer.done:
+        log.info("already done: %s is reached; a larger one continues this run", trainer.reached_limit)
+    else:
+        _train(config, run, data, trainer)
+    end = _end(config, trainer)
+    if parallel.first:
+        run.store_end(end)
+    told = f"trained {end['step']:,} steps"
+    if end["pruned"]:
+        told = f"ended early, at step {end['step']:,}, since other runs are better"
+    if end["metrics"]:
+        found = "  ".join(f"{name} {value:.2f}" for name, value in end["metrics"].items() if "/" not in name)
+        told += f"; the best validation, at step {end['best_step']:,}: {found}"
     log.info("%s", told)
+
+
+def _train(config: RunConfig, run: RunDir, data: TrainingData, trainer: Trainer) -> None:
+    with ExitStack() as stack:
+        if trainer.parallel.first:
+            run.ended.unlink(missing_ok=True)
+            _report_to_files_and_screen(config, run, data, trainer, stack)
+        _compile(trainer, data)
+        trainer.train()
+        _finish(config, trainer)
 
 
 def _compile(trainer: Trainer, data: TrainingData) -> None:
