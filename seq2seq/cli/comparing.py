@@ -156,7 +156,7 @@ def _check_writable(table: Path) -> None:
 
 
 def _check_report(folder: Path) -> None:
-    from seq2seq.reports.page import check_plotly  # type: ignore[import-not-found, import-untyped, unused-ignore]
+    from seq2seq.reports.page import check_plotly
 
     check_plotly()
     try:
@@ -233,7 +233,7 @@ def _measured(
     plans: dict[str, Plan], make: Callable[[Path], Plan], options: EvaluateOptions, faults: dict[str, UserError]
 ) -> list[System]:
     """Of what is not known the plans are made anew: while others are measured, training may replace checkpoints."""
-    from seq2seq.cli.evaluate import measure
+    from seq2seq.cli.evaluate import load, measure
     from seq2seq.cli.known import known_scores
     from seq2seq.reports.runs import read_system
 
@@ -248,7 +248,7 @@ def _measured(
             if name not in known:
                 log.info("measuring %s, %d of %d", name, missing.index(name) + 1, len(missing))
                 plans[name] = make(plans[name].run.path)
-                measure(plans[name])
+                measure(plans[name], *load(plans[name]))
             systems.append(read_system(plans[name].run.path, plans[name].folder, name))
     return systems
 

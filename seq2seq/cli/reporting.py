@@ -23,12 +23,11 @@ MOST_WORDS = 20
 
 def write_report(comparison: Comparison, plans: Mapping[str, Plan], folder: Path) -> Path:
     """The file. plans: by the names of the systems."""
-    from seq2seq.reports.page import write_page  # type: ignore[import-not-found, import-untyped, unused-ignore]
+    from seq2seq.reports.page import write_page
 
     names = [system.name for system in comparison.systems][:NUM_RUNS]
     shown = dict.fromkeys([*names, comparison.baseline or names[0]])
-    page: Path = write_page(comparison, folder, dict(_maps({name: plans[name] for name in shown})))
-    return page
+    return write_page(comparison, folder, dict(_maps({name: plans[name] for name in shown})))
 
 
 def _maps(plans: Mapping[str, Plan]) -> Iterator[tuple[str, Sequence[AttentionMap]]]:

@@ -2,6 +2,7 @@ import errno
 import json
 import subprocess
 import sys
+import threading
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -78,6 +79,13 @@ def test_some_keys_may_be_free(run: RunDir) -> None:
         run.open_for_training(given, free=["tokenizer.max_size"])
     run.open_for_training(given, free=["tokenizer.max_size", "trainer.seed"])
     assert run.read_config() == given
+
+
+def test_loggers_may_change(run: RunDir) -> None:
+    given = changed() | {"loggers": {"wandb": {"project": "mt", "tags": ["x"]}, "mlflow": None}}
+    run.open_for_training(given)
+    run.open_for_training(changed() | {"loggers": {"wandb": {"project": "other", "tags": None}}})
+    run.open_for_training(changed())
 
 
 def test_another_component_is_named_with_its_options(run: RunDir) -> None:
@@ -238,6 +246,14 @@ def test_only_one_process_trains_in_a_run(run: RunDir) -> None:
     assert second.stdout == ""
     assert "CheckpointError" in second.stderr
     with RunDir(run.path).locked():
+        pass
+
+
+def test_a_process_that_ends_soon_is_waited_for(run: RunDir) -> None:
+    inside = run.locked()
+    inside.__enter__()
+    threading.Timer(0.2, lambda: inside.__exit__(None, None, None)).start()
+    with RunDir(run.path).locked(wait=30.0):
         pass
 
 
