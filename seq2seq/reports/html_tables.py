@@ -103,7 +103,7 @@ def results(ranking: Ranking, swatch_of: Callable[[System], Markup]) -> Markup:
         rows.append(cells)
     with_intervals = any(system.interval(name) for system in systems for name in ranking.metrics)
     what = "Scores, with their 95% intervals." if with_intervals else "Scores."
-    return table(what + " A column's head sorts by it." * (len(rows) > 1), heads, rows, sortable=len(rows) > 1)
+    return table(what + " Click on a column's head to sort." * (len(rows) > 1), heads, rows, sortable=len(rows) > 1)
 
 
 def _labelled(ranking: Ranking, name: str) -> Markup:
