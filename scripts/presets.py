@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import yaml
 
-from seq2seq.cli.compose import config_folder, forgiving, groups
+from seq2seq.cli.overrides import config_folder, forgiving, groups
 
 if TYPE_CHECKING:
     from seq2seq.config import RunConfig
@@ -38,7 +38,7 @@ def compose_run(*overrides: str) -> RunConfig:
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
-    from seq2seq.cli.compose import explain
+    from seq2seq.cli.overrides import explain
     from seq2seq.config import bind_run
 
     known = groups([config_folder()])

@@ -15,11 +15,12 @@ from typing import Any
 import yaml
 
 from seq2seq.binding import REQUIRED, family_of, options_of
-from seq2seq.cli.compose import config_folder
+from seq2seq.cli.overrides import config_folder
 from seq2seq.data.filters import filters
 from seq2seq.metrics.base import metrics
 from seq2seq.plugins import load_components
 from seq2seq.registry import Family
+from seq2seq.training.loggers import loggers
 from seq2seq.training.options import TrainerOptions
 
 WIDTH = 118
@@ -47,7 +48,7 @@ def generated() -> dict[str, str]:
     """File below configs/ -> text, for every registered component of the project itself."""
     files = {"trainer/trainer.yaml": component_text(TrainerOptions, None)}
     for family in Family.all.values():
-        if family in (filters, metrics):  # their files hold choices of several, each with all of its options
+        if family in (filters, metrics, loggers):  # their files hold choices of several, each with all of its options
             continue
         for name, component in family.components.items():
             if component.__module__.startswith("seq2seq."):

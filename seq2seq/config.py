@@ -20,6 +20,7 @@ from seq2seq.plugins import installed_plugins, load_components
 from seq2seq.registry import Factory, NonNegativeInt, PositiveInt
 from seq2seq.search.base import Search
 from seq2seq.text.tokenizer import Tokenizer
+from seq2seq.training.loggers import Logger
 from seq2seq.training.loss import Loss
 from seq2seq.training.options import TrainerOptions
 from seq2seq.training.run_dir import RunDir
@@ -47,6 +48,7 @@ class RunConfig:
     search: Factory[Search]
     trainer: TrainerOptions
     metrics: Mapping[str, Factory[Metric] | None] = field(default_factory=dict)
+    loggers: Mapping[str, Factory[Logger] | None] = field(default_factory=dict)
     plugins: list[str] = field(default_factory=list)
     cache: str | None = None
     init_from: str | None = None
@@ -87,6 +89,13 @@ class RunConfig:
             for language in languages
             for told in metric.problems(language)
         ]
+        if problems:
+            raise ConfigError(*problems)
+        return made
+
+    def chosen_loggers(self) -> dict[str, Logger]:
+        """By their keys. Raises ConfigError with every refusal."""
+        made, problems = _made(self.loggers)
         if problems:
             raise ConfigError(*problems)
         return made

@@ -15,7 +15,7 @@ import torch
 
 from seq2seq.config import RunConfig, read_run
 from seq2seq.data.batch import batch_as_text
-from seq2seq.data.corpus import Example, ListSource, Source, corpora
+from seq2seq.data.corpus import Corpus, Example, ListSource, Source, corpora
 from seq2seq.data.encoded import EncodedCorpus
 from seq2seq.data.loader import Loader
 from seq2seq.data.pools import Pools
@@ -69,11 +69,7 @@ def check(config: RunConfig) -> None:
     toy = Vocab((*Vocab.special, "a", "b"))
     tokenizer = tried(config.tokenizer)
     one_vocab = tokenizer is None or tokenizer.shared or not has_source
-    for part in (config.model, *(option for option in config.model.options.values() if isinstance(option, Factory))):
-        needed = getattr(part.component, "own_tokenizer", None)
-        if needed is not None and config.tokenizer.name != needed:
-            told = f"{part.path}={part.name} knows the tokens of its own tokenizer alone: leave tokenizer out"
-            problems.append(Problem("tokenizer", told))
+    problems += _other_tokenizer(config)
     with torch.device("meta"):
         model = tried(lambda: config.model(toy, toy if one_vocab else Vocab((*Vocab.special, "c"))))
     if not has_source:
@@ -82,17 +78,23 @@ def check(config: RunConfig) -> None:
         problems += config.reading.problems(has_source)
         if model is not None:
             problems += _too_long(model, options.max_length, config.reading.limits(options.max_length))
-    if config.streaming and corpus is not None:
-        try:
-            corpus.shares(None)
-        except ValueError as error:
-            problems.append(Problem(corpora.group, str(error)))
+        problems += _without_end(config, corpus)
     if options.strategy == "fsdp" and getattr(config.optimizer.component, "needs_whole_weights", False):
         told = f"fsdp cuts weights in parts, but optimizer={config.optimizer.name} needs whole ones: set ddp"
         problems.append(Problem("trainer.strategy", told))
+    for build in _others(config, model):
+        tried(build)
+    if problems:
+        raise ConfigError(*dict.fromkeys(problems))
+
+
+def _others(config: RunConfig, model: Model | None) -> list[Callable[[], object]]:
+    """What makes all but the data, the tokenizer and the model."""
+    options = config.trainer
     builders: list[Callable[[], object]] = [
         config.sieve,
         config.measures,
+        config.chosen_loggers,
         lambda: config.watched,
         config.loss,
         config.search,
@@ -104,10 +106,25 @@ def check(config: RunConfig) -> None:
         builders.append(partial(recompute_layers, model))
     if options.compile == "always" and model is not None:
         builders.append(partial(CompiledLayers, model))
-    for build in builders:
-        tried(build)
-    if problems:
-        raise ConfigError(*dict.fromkeys(problems))
+    return builders
+
+
+def _other_tokenizer(config: RunConfig) -> Iterator[Problem]:
+    """A part that comes with a tokenizer, beside another one."""
+    for part in (config.model, *(option for option in config.model.options.values() if isinstance(option, Factory))):
+        needed = getattr(part.component, "own_tokenizer", None)
+        if needed is not None and config.tokenizer.name != needed:
+            told = f"{part.path}={part.name} knows the tokens of its own tokenizer alone: leave tokenizer out"
+            yield Problem("tokenizer", told)
+
+
+def _without_end(config: RunConfig, corpus: Corpus) -> Iterator[Problem]:
+    """Data that cannot be read while training."""
+    if config.streaming:
+        try:
+            corpus.shares(None)
+        except ValueError as error:
+            yield Problem(corpora.group, str(error))
 
 
 def _too_long(model: Model, max_length: int, limits: tuple[int | None, int | None]) -> Iterator[Problem]:

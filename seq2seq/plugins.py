@@ -11,7 +11,7 @@ from types import TracebackType
 import seq2seq
 from seq2seq.errors import ConfigError, Problem
 
-ROOMS = ("text", "data", "models", "training", "search", "metrics")
+ROOMS = ("text", "data", "models", "training", "search", "metrics", "sweeps")
 LOADED: set[str] = set()  # the plugins
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing, nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -28,24 +29,35 @@ from seq2seq.training.checkpoint import (
 )
 from seq2seq.training.console import IN_FILE_ONLY, ConsoleReporter, setup_logging
 from seq2seq.training.fitting import Parts, find_max_tokens, longest_batch, stored_or_found_max_tokens
+from seq2seq.training.loggers import LoggerReporter, Start
 from seq2seq.training.parallel import ALONE, Parallel, contact
 from seq2seq.training.precision import autocast, resolve_device, resolve_precision
 from seq2seq.training.recompute import recompute_layers
-from seq2seq.training.reporters import JsonLines, TensorBoard
+from seq2seq.training.reporters import JsonLines, Option, TensorBoard
 from seq2seq.training.run_dir import RunDir, flatten
-from seq2seq.training.trainer import Trainer
+from seq2seq.training.trainer import HOPELESS, Trainer
 
 log = logging.getLogger(__name__)
 
 HELD_OUT: tuple[Split, ...] = ("validation", "test")
 
 
+Judge = Callable[[int, Mapping[str, float]], bool]
+
+
 def train(
-    config: RunConfig, path: Path, command: Sequence[str], parallel: Parallel = ALONE, only_check: bool = False
+    config: RunConfig,
+    path: Path,
+    command: Sequence[str],
+    parallel: Parallel = ALONE,
+    only_check: bool = False,
+    is_hopeless: Judge | None = None,
+    wait: float = 0.0,
 ) -> None:
     """Starts or continues the run in `path`; of several ranks all call this, and the first one writes.
 
-    only_check: prepares the data and tells what is in it, and does not train.
+    only_check: prepares the data and tells what is in it, and does not train.  is_hopeless: as the trainer's.
+    wait: seconds for another process that is at work in the run.
     """
     parallel.check_devices(config.trainer.devices, config.trainer.device)
     check(config)
@@ -61,7 +73,7 @@ def train(
     sources = dict.fromkeys(corpus.parts, splits["train"])
     if len(sources) > 1:
         sources = {name: opened for name in corpus.parts if (opened := corpus.split_of(name, "train")) is not None}
-    with run.locked() if parallel.first else nullcontext():
+    with run.locked(wait) if parallel.first else nullcontext():
         if parallel.first:
             free = [corpus.key("test")] if corpus.test_is_apart else []
             run.open_for_training(stored_form(config), free, completed)
@@ -69,7 +81,7 @@ def train(
             run.record_start(command)
         try:
             with contact():
-                _prepare_and_train(config, run, splits, sources, parallel, only_check)
+                _prepare_and_train(config, run, splits, sources, parallel, only_check, is_hopeless)
         except Exception as error:  # the command tells it on the screen
             log.error("%s", error, exc_info=not isinstance(error, UserError), extra=IN_FILE_ONLY)
             raise
@@ -91,6 +103,7 @@ def _prepare_and_train(
     sources: Mapping[str, Source],
     parallel: Parallel,
     only_check: bool,
+    is_hopeless: Judge | None,
 ) -> None:
     """sources: the training data of each part."""
     validation = splits["validation"]
@@ -105,34 +118,45 @@ def _prepare_and_train(
         return
     if config.trainer.max_tokens == "auto":
         config = _with_max_tokens(config, run, tokenizers, data, parallel)
-    with ExitStack() as stack:
-        trainer = make_trainer(
-            config,
-            run.checkpoints,
-            tokenizers,
-            data.pools,
-            validation,
-            parallel,
-            begins=not parallel.share(run.has_checkpoints if parallel.first else None),
-        )
-        _check_same_data(trainer)
-        _announce(config, data, trainer)
-        if not _resume(trainer) and config.init_from is not None:
-            _begin_with(_initial_checkpoint(config), trainer)
-        if trainer.done:
-            log.info("already done: %s is reached; a larger one continues this run", trainer.reached_limit)
-        else:
-            if parallel.first:
-                _report_to_files_and_screen(config, run, data, trainer, stack)
-            _compile(trainer, data)
-            trainer.train()
-            _finish(config, trainer)
-    best = trainer.checkpoints.best(1)
-    told = f"trained {trainer.progress.step:,} steps"
-    if best:
-        found = "  ".join(f"{name} {value:.2f}" for name, value in best[0].metrics.items() if "/" not in name)
-        told += f"; the best validation, at step {best[0].step:,}: {found}"
+    trainer = make_trainer(
+        config,
+        run.checkpoints,
+        tokenizers,
+        data.pools,
+        validation,
+        parallel,
+        begins=not parallel.share(run.has_checkpoints if parallel.first else None),
+    )
+    _check_same_data(trainer)
+    _announce(config, data, trainer)
+    if not _resume(trainer) and config.init_from is not None:
+        _begin_with(_initial_checkpoint(config), trainer)
+    if is_hopeless is not None:
+        trainer.is_hopeless = is_hopeless
+    if trainer.done:
+        log.info("already done: %s is reached; a larger one continues this run", trainer.reached_limit)
+    else:
+        _train(config, run, data, trainer)
+    end = _end(config, trainer)
+    if parallel.first:
+        run.store_end(end)
+    told = f"trained {end['step']:,} steps"
+    if end["pruned"]:
+        told = f"ended early, at step {end['step']:,}, since other runs are better"
+    if end["metrics"]:
+        found = "  ".join(f"{name} {value:.2f}" for name, value in end["metrics"].items() if "/" not in name)
+        told += f"; the best validation, at step {end['best_step']:,}: {found}"
     log.info("%s", told)
+
+
+def _train(config: RunConfig, run: RunDir, data: TrainingData, trainer: Trainer) -> None:
+    with ExitStack() as stack:
+        if trainer.parallel.first:
+            run.ended.unlink(missing_ok=True)
+            _report_to_files_and_screen(config, run, data, trainer, stack)
+        _compile(trainer, data)
+        trainer.train()
+        _finish(config, trainer)
 
 
 def _compile(trainer: Trainer, data: TrainingData) -> None:
@@ -195,6 +219,9 @@ def _report_to_files_and_screen(
     for name, encoded in data.encoded.items() if not step else ():
         board.lengths(encoded, name)
     trainer.reporters = [console, JsonLines(run.metrics, resume_step=step), board]
+    start = Start(run.path.resolve().name, run.loggers, _hyperparameters(config))
+    for key, logger in config.chosen_loggers().items():
+        trainer.reporters.append(LoggerReporter(key, logger, start, run.metrics))
     for reporter in trainer.reporters:
         stack.enter_context(closing(reporter))
     trainer.on_step = console.progress
@@ -254,12 +281,32 @@ def _finish(config: RunConfig, trainer: Trainer) -> None:
     """The final scores, with the hyperparameters that led to them."""
     best = trainer.checkpoints.best(1)
     metrics = best[0].metrics if best else {}
-    hyperparameters = {
+    for reporter in trainer.reporters:
+        reporter.finish(_hyperparameters(config), {f"best/{name}": value for name, value in metrics.items()})
+
+
+def _hyperparameters(config: RunConfig) -> dict[str, Option]:
+    """The config, flat, but for where its numbers go."""
+    return {
         key: value if isinstance(value, str | int | float | bool) else str(value)
         for key, value in flatten(stored_form(config)).items()
+        if not key.startswith("loggers.")
     }
-    for reporter in trainer.reporters:
-        reporter.finish(hyperparameters, {f"best/{name}": value for name, value in metrics.items()})
+
+
+def _end(config: RunConfig, trainer: Trainer) -> dict[str, Any]:
+    """What the run came to."""
+    best = trainer.checkpoints.best(1)
+    return {
+        "limit": trainer.reached_limit,
+        "pruned": trainer.reached_limit == HOPELESS,
+        "step": trainer.progress.step,
+        "seconds": trainer.progress.seconds,
+        "parameters": sum(parameter.numel() for parameter in trainer.model.parameters()),
+        "metric": config.watched.name,
+        "best_step": best[0].step if best else None,
+        "metrics": dict(best[0].metrics) if best else {},
+    }
 
 
 def _announce(config: RunConfig, data: TrainingData, trainer: Trainer) -> None:

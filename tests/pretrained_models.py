@@ -115,7 +115,7 @@ def gpt2(folder: Path, lines: Sequence[str]) -> Path:
     end = "<|endoftext|>"
     tokenizer = byte_level(lines, [end], ([], []), bos_token=end, eos_token=end, unk_token=end)
     number = tokenizer.eos_token_id
-    config = transformers.GPT2Config(vocab_size=len(tokenizer), n_positions=600, n_embd=128, n_layer=3, n_head=4,
+    config = transformers.GPT2Config(vocab_size=len(tokenizer), n_positions=600, n_embd=64, n_layer=2, n_head=4,
                                      bos_token_id=number, eos_token_id=number)  # fmt: skip
     return save(folder, transformers.GPT2LMHeadModel(config), tokenizer)
 
@@ -123,8 +123,8 @@ def gpt2(folder: Path, lines: Sequence[str]) -> Path:
 def llama(folder: Path, lines: Sequence[str]) -> Path:
     tokenizer = byte_level(lines, ["<unk>", "<s>", "</s>"], (["<s>"], []), bos_token="<s>", eos_token="</s>",
                            unk_token="<unk>")  # fmt: skip
-    config = transformers.LlamaConfig(vocab_size=len(tokenizer), hidden_size=128, intermediate_size=256,
-                                      num_hidden_layers=3, num_attention_heads=4, num_key_value_heads=2,
+    config = transformers.LlamaConfig(vocab_size=len(tokenizer), hidden_size=64, intermediate_size=128,
+                                      num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2,
                                       max_position_embeddings=600, bos_token_id=1, eos_token_id=2)  # fmt: skip
     return save(folder, transformers.LlamaForCausalLM(config), tokenizer)
 

@@ -8,8 +8,9 @@ import logging
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -63,6 +64,7 @@ def _tables(options: EvaluateOptions) -> list[Path]:
 
 def compare_runs(options: EvaluateOptions, tree: Mapping[str, Any]) -> None:
     """Raises UserError at the end, with the exit status of the first fault, where a run could not be measured."""
+    from seq2seq.cli.evaluate import make_plan
     from seq2seq.cli.reporting import write_report
     from seq2seq.reports.runs import name_runs
     from seq2seq.reports.tables import text
@@ -77,9 +79,10 @@ def compare_runs(options: EvaluateOptions, tree: Mapping[str, Any]) -> None:
     if options.report is not None:
         _check_report(Path(options.report).expanduser())
     faults: dict[str, UserError] = {}
-    plans = _plans(names, options, tree, faults)
+    plan = partial(make_plan, options=options, tree=tree, read=_reader())
+    plans = _plans(names, plan, faults)
     _leave_out_other_data(plans, baseline, faults)
-    systems = _measured(plans, options, faults)
+    systems = _measured(plans, plan, options, faults)
     if not systems:
         raise _refusal(faults, len(names))
     comparison = _compared(systems, plans, baseline, faults)
@@ -181,21 +184,17 @@ def _told(faults: dict[str, UserError], name: str) -> Iterator[None]:
     log.error("%s is not measured: %s", name, fault)
 
 
-def _plans(
-    names: Mapping[Path, str], options: EvaluateOptions, tree: Mapping[str, Any], faults: dict[str, UserError]
-) -> dict[str, Plan]:
-    """By the names of the runs. Data that several share is read once."""
-    from seq2seq.cli.evaluate import make_plan
-
-    read = _reader()
+def _plans(names: Mapping[Path, str], plan: Callable[[Path], Plan], faults: dict[str, UserError]) -> dict[str, Plan]:
+    """By the names of the runs."""
     plans = {}
     for run, name in names.items():
         with _told(faults, name):
-            plans[name] = make_plan(run, options, tree, read)
+            plans[name] = plan(run)
     return plans
 
 
 def _reader() -> Read:
+    """Data that several runs share is read once."""
     from seq2seq.binding import to_plain
 
     known: dict[str, list[Example]] = {}
@@ -227,8 +226,11 @@ def _leave_out_other_data(plans: dict[str, Plan], baseline: str | None, faults: 
             del plans[name]
 
 
-def _measured(plans: Mapping[str, Plan], options: EvaluateOptions, faults: dict[str, UserError]) -> list[System]:
-    from seq2seq.cli.evaluate import measure
+def _measured(
+    plans: dict[str, Plan], make: Callable[[Path], Plan], options: EvaluateOptions, faults: dict[str, UserError]
+) -> list[System]:
+    """Of what is not known the plans are made anew: while others are measured, training may replace checkpoints."""
+    from seq2seq.cli.evaluate import load, measure
     from seq2seq.cli.known import known_scores
     from seq2seq.reports.runs import read_system
 
@@ -238,12 +240,13 @@ def _measured(plans: Mapping[str, Plan], options: EvaluateOptions, faults: dict[
         log.info(told.replace("were", "was") if len(known) == 1 else told, len(known), len(plans))
     systems = []
     missing = [name for name in plans if name not in known]
-    for name, plan in plans.items():
+    for name in [*plans]:
         with _told(faults, name):
             if name not in known:
                 log.info("measuring %s, %d of %d", name, missing.index(name) + 1, len(missing))
-                measure(plan)
-            systems.append(read_system(plan.run.path, plan.folder, name))
+                plans[name] = make(plans[name].run.path)
+                measure(plans[name], *load(plans[name]))
+            systems.append(read_system(plans[name].run.path, plans[name].folder, name))
     return systems
 
 

@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any
 
 from seq2seq import __version__
-from seq2seq.cli.compose import Job, compose_jobs
+from seq2seq.cli.compose import Job, Sweep, compose_jobs
 from seq2seq.errors import ConfigError, UserError
 from seq2seq.plugins import plugin_traceback
 
@@ -26,30 +26,35 @@ def run_command(
     do: Callable[[Tree, list[str]], None],
     help_text: str,
     check: Callable[[Tree], object] = lambda tree: None,
+    sweep: Callable[[Sweep, list[str]], int] | None = None,
 ) -> None:
     """Calls `do` with the composed tree and the command line as typed, once for each job of a sweep; before the first
     of those, `check` with the tree of each, which raises a UserError for a job that cannot be done.
+
+    sweep: does one in another way than its jobs one after the other, and returns the exit status.
 
     Never returns: exits with 0, with the status of the first fault, or with 130 after Ctrl-C.
     """
     for flags, answer in ((("-h", "--help"), help_text), (("--version",), f"seq2seq {__version__}")):
         if any(argument in flags for argument in sys.argv[1:]):
-            sys.exit(_status(command, partial(_answer, answer)))
+            sys.exit(guarded(command, partial(_answer, answer)))
     typed = [command, *sys.argv[1:]]
 
     def work() -> int:
-        jobs = compose_jobs(config_name)
-        if jobs and jobs[0].in_sweep:
-            _check_all(jobs, check)
-            status = _sweep(command, jobs, lambda tree: do(tree, typed))
-        else:
-            status = 0
-            for job in jobs:
-                do(job.tree, typed)
+        composed = compose_jobs(config_name)
+        status = 0
+        if isinstance(composed, Job):
+            do(composed.tree, typed)
+        elif composed is not None and sweep is not None:
+            status = sweep(composed, typed)
+        elif composed is not None:
+            jobs = composed.grid()
+            check_all(jobs, check)
+            status = _one_by_one(command, jobs, lambda tree: do(tree, typed))
         sys.stdout.flush()
         return status
 
-    sys.exit(_status(command, work))
+    sys.exit(guarded(command, work))
 
 
 def _answer(answer: str) -> int:
@@ -57,7 +62,7 @@ def _answer(answer: str) -> int:
     return 0
 
 
-def _check_all(jobs: Sequence[Job], check: Callable[[Tree], object]) -> None:
+def check_all(jobs: Sequence[Job], check: Callable[[Tree], object]) -> None:
     """Raises UserError with the mistakes of all jobs, and which of them make each."""
     errors: dict[str, UserError] = {}
     found_in: dict[str, list[str]] = {}
@@ -82,8 +87,8 @@ def _check_all(jobs: Sequence[Job], check: Callable[[Tree], object]) -> None:
     raise refusal
 
 
-def _sweep(command: str, jobs: Sequence[Job], do: Callable[[Tree], None]) -> int:
-    """Does one after the other. The status of the first that fails; a signal ends the sweep."""
+def _one_by_one(command: str, jobs: Sequence[Job], do: Callable[[Tree], None]) -> int:
+    """The status of the first that fails; a signal ends the sweep."""
     first = 0
     for job in jobs:
         print(f"{command}: {job.name}", file=sys.stderr)
@@ -92,14 +97,14 @@ def _sweep(command: str, jobs: Sequence[Job], do: Callable[[Tree], None]) -> int
             do(job.tree)
             return 0
 
-        status = _status(command, work)
+        status = guarded(command, work)
         first = first or status
         if status > 128:
             break
     return first
 
 
-def _status(command: str, work: Callable[[], int]) -> int:
+def guarded(command: str, work: Callable[[], int]) -> int:
     """What `work` returns, or the status of the fault that ends it, which is told on stderr."""
     try:
         with _quiet_writers():

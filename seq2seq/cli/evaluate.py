@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 from seq2seq.cli.entry import run_command
 from seq2seq.cli.help import EVALUATE
-from seq2seq.cli.untrained import make_run, with_run
+from seq2seq.cli.untrained import made_run, with_run
 from seq2seq.errors import ConfigError, Problem, UserError
 from seq2seq.registry import PositiveInt
 
@@ -107,9 +107,11 @@ def evaluate(tree: dict[str, Any], command: list[str]) -> None:
         compare_runs(options, with_run(tree))
         return
     assert isinstance(options.run, str)
-    make_run(tree, Path(options.run).expanduser())
-    plan = make_plan(Path(options.run).expanduser(), options, with_run(tree))
-    print(table(measure(plan)))
+    path = Path(options.run).expanduser()
+    with made_run(tree, path):
+        plan = make_plan(path, options, with_run(tree))
+        loaded, choice = load(plan)
+    print(table(measure(plan, loaded, choice)))
     print(f"written to {plan.folder}", file=sys.stderr)
 
 
@@ -173,8 +175,8 @@ def make_plan(
     return Plan(run, options, changes, config, checkpoints, parts, _folder(run.evaluation, options))
 
 
-def measure(plan: Plan) -> dict[str, Any]:
-    """What scores.json holds then. Raises UserError for what cannot be measured."""
+def measure(plan: Plan, loaded: LoadedRun, choice: Choice | None) -> dict[str, Any]:
+    """What scores.json holds then. loaded, choice: what `load` gives. Raises UserError for what cannot be measured."""
     from seq2seq.cli.known import digest, facts
     from seq2seq.cli.score_table import plain, whole
     from seq2seq.training.checkpoint import write_replaced
@@ -264,8 +266,8 @@ def _measured(folder: Path) -> Any:
 
 
 def _source(config: RunConfig, options: EvaluateOptions) -> Source:
+    from seq2seq.data.line_files import TextFileSource
     from seq2seq.data.lines import resolve
-    from seq2seq.data.text_files import TextFileSource
 
     if options.target is not None:
         if (options.source is not None) != config.has_source:

@@ -2,7 +2,7 @@
 
 import textwrap
 
-from seq2seq.cli.compose import config_folder, groups
+from seq2seq.cli.overrides import config_folder, groups
 
 TRAIN = """\
 seq2seq-train: train a sequence-to-sequence model, or continue a run
@@ -21,7 +21,9 @@ examples
                                            summaries; see also task=dialogue and
                                            task=generation
   seq2seq-train -m model=lstm_tiny,transformer_tiny optimizer.lr=1e-3,5e-4
-                                           a sweep: four runs
+                                           a sweep: four runs, side by side with
+                                           hydra/launcher=joblib
+  seq2seq-train sweep=learning_rate        a search for the best rate, by Optuna
 """
 
 TRAIN_END = """\
@@ -32,6 +34,7 @@ keys that are often set
   trainer.max_steps=N      trainer.max_tokens=N    trainer.validate_every=N
   optimizer.lr=X           trainer.precision=bf16  trainer.device=cpu
   metrics.rouge={}         also measures it        trainer.metric=rougeL
+  loggers.wandb={}         numbers go to Weights & Biases, too, or to mlflow
   trainer.devices=N        N processes on this machine, a GPU each
 
   seq2seq-train --cfg job                  every key with its value

@@ -21,7 +21,7 @@ def is_rank() -> bool:
 
 
 def launch(number: int, arguments: Sequence[str]) -> int:
-    """Starts as many processes with the same command line, and returns the exit status for all of them.
+    """Starts as many processes of a module, with its arguments, and returns the exit status for all of them.
 
     They have torchrun's environment variables. Signals are passed on; when a rank fails, the others follow: they notice
     it at their next message, or are killed after some seconds.
@@ -73,7 +73,7 @@ def _start(rank: int, number: int, port: int, arguments: Sequence[str]) -> subpr
         "MASTER_PORT": str(port),
         "SEQ2SEQ_LAUNCHED": "1",
     }
-    command = [sys.executable, "-P", "-m", "seq2seq.cli.train", *arguments]
+    command = [sys.executable, "-P", "-m", *arguments]
     # In a process group of its own, so that a terminal sends its Ctrl-C to this process alone, which passes it on.
     return subprocess.Popen(command, env=environment, process_group=0)
 

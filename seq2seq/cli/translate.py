@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from seq2seq.cli.entry import run_command
 from seq2seq.cli.help import TRANSLATE
-from seq2seq.cli.untrained import make_run, with_run
+from seq2seq.cli.untrained import made_run, with_run
 from seq2seq.errors import ConfigError, DataError, Problem, UserError
 from seq2seq.registry import PositiveInt
 
@@ -92,11 +92,11 @@ def translate(tree: dict[str, Any], command: list[str]) -> None:
     given_tree, tree = tree, with_run(tree)
     options = check(tree)
     setup_logging(None)
-    make_run(given_tree, Path(options.run).expanduser())
     with ExitStack() as stack:
-        given = _open(options, tree)  # before the model is loaded: a pipe fills meanwhile
-        outputs = Outputs(options, given, stack)
-        loaded, choice = _load(options, tree)
+        with made_run(given_tree, Path(options.run).expanduser()):
+            given = _open(options, tree)  # before the model is loaded: a pipe fills meanwhile
+            outputs = Outputs(options, given, stack)
+            loaded, choice = _load(options, tree)
         translator, outputs.context = choice.translator, asked_for(options.tag, loaded.config.data()).context
         outputs.nbest = loaded.config.search.options.get("nbest", 1) > 1
         if options.resume:
@@ -169,38 +169,44 @@ def _searched(
     for number in range(start):
         if next(lines, None) is None:
             raise _too_short(done, number)
-    chunked = chunks_as_they_come(lines, BLOCK) if following else chunks(lines, BLOCK)
-
-    plain: deque[list[str]] = deque()
-
-    def encoded() -> Iterator[Block]:
-        nonlocal start, told
-        for chunk in chunked:
-            if told is not None:  # there is something to translate
-                log.info("%s", told)
-                told = None
-            plain.append([line.plain for line in chunk])
-            yield translator.encode([line.read for line in chunk], start + 1)
-            start += len(chunk)
-
-    faults: list[DataError] = []
-
-    def sound(blocks: Iterator[Block]) -> Iterator[Block]:
-        try:
-            yield from blocks
-        except DataError as error:  # told after the lines before it
-            faults.append(error)
-
+    encoder = _Encoder(translator, start, told)
     if following:  # each is answered before the next one is waited for
-        for block in sound(encoded()):
-            yield from ((found, plain.popleft()) for found in translator.find([block], on_done=advance))
+        for block in encoder.blocks(chunks_as_they_come(lines, BLOCK)):
+            yield from ((found, encoder.plain.popleft()) for found in translator.find([block], on_done=advance))
     else:
-        blocks = sound(ahead(encoded(), ENCODED))
-        yield from ((found, plain.popleft()) for found in translator.find(blocks, on_done=advance))
-    if faults:
-        raise faults[0]
-    if start < done:
-        raise _too_short(done, start)
+        blocks = ahead(encoder.blocks(chunks(lines, BLOCK)), ENCODED)
+        yield from ((found, encoder.plain.popleft()) for found in translator.find(blocks, on_done=advance))
+    if encoder.fault is not None:  # told after the lines before it
+        raise encoder.fault
+    if encoder.num_lines < done:
+        raise _too_short(done, encoder.num_lines)
+
+
+class _Encoder:
+    """Lines become blocks. num_lines: how many have, with those before the first. plain: of blocks that are not written
+    yet the lines as they were. fault: of the data, which was the end.
+
+    told: what is to be said once there is something to translate.
+    """
+
+    def __init__(self, translator: Translator, num_lines: int, told: str | None) -> None:
+        self.translator = translator
+        self.num_lines = num_lines
+        self.told = told
+        self.plain: deque[list[str]] = deque()
+        self.fault: DataError | None = None
+
+    def blocks(self, chunks: Iterator[list[Line]]) -> Iterator[Block]:
+        try:
+            for chunk in chunks:
+                if self.told is not None:
+                    log.info("%s", self.told)
+                    self.told = None
+                self.plain.append([line.plain for line in chunk])
+                yield self.translator.encode([line.read for line in chunk], self.num_lines + 1)
+                self.num_lines += len(chunk)
+        except DataError as error:
+            self.fault = error
 
 
 def _too_short(done: int, number: int) -> DataError:

@@ -20,8 +20,8 @@ class Tsv(TableCorpus):
 
     Options:
         train: training file, a pattern such as `data/*.tsv.gz`, or a list of them
-        validation: validation file (or files), null for none
-        test: test file (or files), null for none
+        validation: validation file (or files), or a test set as in sacrebleu:wmt13; null for none
+        test: test file (or files), or a test set as in sacrebleu:wmt14/full; null for none
         source: language of the source; null for text alone
         target: language of the target
         header: whether the first line of each file names the columns
@@ -57,8 +57,8 @@ class Csv(TableCorpus):
 
     Options:
         train: training file, a pattern such as `data/*.csv`, or a list of them
-        validation: validation file (or files), null for none
-        test: test file (or files), null for none
+        validation: validation file (or files), or a test set as in sacrebleu:wmt13; null for none
+        test: test file (or files), or a test set as in sacrebleu:wmt14/full; null for none
         source: language of the source; null for text alone
         target: language of the target
         header: whether the first line of each file names the columns

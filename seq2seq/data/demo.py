@@ -9,7 +9,7 @@ from typing import Literal, TypeVar
 from seq2seq.data import grammar, lexicon
 from seq2seq.data.corpus import Corpus, Example, IndexedSource, Split, corpora
 from seq2seq.data.grammar import NOTHING, Clause, NounPhrase, Object
-from seq2seq.data.lexicon import Adjective, Case, Modal, Noun, Pair, Verb
+from seq2seq.data.parts_of_speech import Adjective, Case, Modal, Noun, Pair, Verb
 from seq2seq.registry import PositiveInt
 
 T = TypeVar("T")

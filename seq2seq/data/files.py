@@ -8,8 +8,10 @@ from glob import glob, has_magic
 from pathlib import Path
 from typing import Any
 
-from seq2seq.data.corpus import LINE_BREAK, Corpus, Example, Source, Split, corpora
+from seq2seq.data.corpus import LINE_BREAK, Example, Source, Split, corpora
+from seq2seq.data.line_files import file_identity
 from seq2seq.data.lines import about_how_many_lines, one_line, resolve
+from seq2seq.data.named_sets import NamingCorpus
 from seq2seq.errors import DataError
 
 Texts = tuple[str, str]  # source (empty where there is only a target), target
@@ -48,13 +50,11 @@ class FilesSource(Source):
                 yield Example(source, target, number)
 
 
-class TableCorpus(Corpus):
+class TableCorpus(NamingCorpus):
     """Files of rows; each row holds the text of both languages, or of one alone.
 
     The constructors of its components only name their options; `read_file` is what they differ in.
     """
-
-    test_is_apart = True
 
     def __init__(
         self,
@@ -64,10 +64,8 @@ class TableCorpus(Corpus):
         source_field: str | None,
         target_field: str | None,
     ) -> None:
-        self.source = source
-        self.target = target
+        super().__init__(source, target, files)
         self.fields = both_fields(source, target, source_field, target_field)
-        self._files = files
 
     def count(self, paths: Iterable[Path]) -> int | None:
         """About how many rows there are, where that can be told at once."""
@@ -77,13 +75,10 @@ class TableCorpus(Corpus):
     def read_file(self, path: Path) -> Iterator[Texts]:
         """The texts of each row, without line breaks. Raises DataError with the file and the line or row."""
 
-    def split(self, name: Split) -> FilesSource | None:
+    def open_names(self, name: Split, names: list[str]) -> FilesSource | None:
         """Checks at once that every file is there, and that the first row of each can be read."""
-        patterns = self._files[name]
-        if patterns is None:
-            return None
         try:
-            files = [path for pattern in listed(patterns) for path in matching(pattern)]
+            files = [path for pattern in names for path in matching(pattern)]
             for path in files:
                 if next(self.read_file(path), None) is None:
                     raise DataError(f"{path} holds no examples")
@@ -103,16 +98,6 @@ def both_fields(
     if fields[0] == fields[1]:
         raise ValueError(f"source and target are both read from {fields[0]!r}")
     return fields
-
-
-def file_identity(paths: Iterable[Path]) -> str:
-    """Another one when a file is written anew."""
-    found = [(str(path.resolve()), path.stat()) for path in paths]
-    return str([(path, status.st_size, status.st_mtime_ns) for path, status in found])
-
-
-def listed(names: str | list[str]) -> list[str]:
-    return [names] if isinstance(names, str) else list(names)
 
 
 def matching(pattern: str) -> list[Path]:

@@ -8,19 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from seq2seq.data.lexicon import (
-    CASES,
-    CONTRACTIONS,
-    DETERMINERS,
-    Adjective,
-    Case,
-    Modal,
-    Noun,
-    Pair,
-    Pronoun,
-    Verb,
-    present,
-)
+from seq2seq.data.lexicon import CONTRACTIONS, DETERMINERS, present
+from seq2seq.data.parts_of_speech import CASES, Adjective, Case, Modal, Noun, Pair, Pronoun, Verb
 
 NOTHING = Pair("", "")
 THIRD, PLURAL = 2, 3  # places in Verb.present

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from seq2seq.data.corpus import LINE_BREAK, Corpus, Example, IndexedSource, Source, Split, corpora
+from seq2seq.data.corpus import LINE_BREAK, Example, IndexedSource, Source, Split, corpora
 from seq2seq.data.fields import FieldError, find_field, texts_of
 from seq2seq.data.files import both_fields
+from seq2seq.data.named_sets import NamingCorpus
 from seq2seq.errors import DataError
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ def _examples(table: Any, fields: Fields, number: int) -> Iterator[Example]:
 
 
 @corpora.register("huggingface")
-class HuggingFace(Corpus):
+class HuggingFace(NamingCorpus):
     """A data set of the Hugging Face hub, or a local folder: the hub's files, or what `save_to_disk` wrote.
 
     Options:
@@ -98,12 +99,10 @@ class HuggingFace(Corpus):
             in a column `translation`
         target_field: column of the target; null takes the language's name
         train: split to train on, a part of it as in train[:10000], null for none
-        validation: split (or part) to validate on, null for none
-        test: split (or part) to test on, null for none
+        validation: split (or part) to validate on, or a test set as in sacrebleu:wmt13; null for none
+        test: split (or part) to test on, or a test set as in sacrebleu:wmt14/full; null for none
         streaming: fetch while reading, and keep no copy; parts of splits are not possible
     """
-
-    test_is_apart = True
 
     def __init__(
         self,
@@ -117,26 +116,22 @@ class HuggingFace(Corpus):
         source_field: str | None = None,
         target_field: str | None = None,
         train: str | None = "train",
-        validation: str | None = "validation",
-        test: str | None = "test",
+        validation: str | list[str] | None = "validation",
+        test: str | list[str] | None = "test",
         streaming: bool = False,
     ) -> None:
         if subset is not None and folder is not None:
             raise ValueError(f"subset={subset} and folder={folder} are both given, but one of them says what is meant")
-        self.source = source
-        self.target = target
+        super().__init__(source, target, {"train": train, "validation": validation, "test": test})
         self._fields = both_fields(source, target, source_field, target_field)
         self._path = path
         self._subset = subset
         self._options: dict[str, Any] = {"revision": revision, "data_dir": folder, "streaming": streaming}
-        self._specs: dict[Split, str | None] = {"train": train, "validation": validation, "test": test}
         self._opened: dict[str, Any] | None = None
 
-    def split(self, name: Split) -> HuggingFaceSource | StreamedSource | None:
+    def open_names(self, name: Split, names: list[str]) -> HuggingFaceSource | StreamedSource:
         """The first call downloads what the cache does not hold."""
-        spec = self._specs[name]
-        if spec is None:
-            return None
+        spec = "+".join(names)
         if self._opened is None:
             self._opened = self._open()
         key = f"{corpora.group}.{name}"

@@ -19,8 +19,8 @@ class Parquet(TableCorpus):
 
     Options:
         train: training file, a pattern such as `data/train-*.parquet`, or a list of them
-        validation: validation file (or files), null for none
-        test: test file (or files), null for none
+        validation: validation file (or files), or a test set as in sacrebleu:wmt13; null for none
+        test: test file (or files), or a test set as in sacrebleu:wmt14/full; null for none
         source: language of the source; null for text alone
         target: language of the target
         source_field: column of the source, nested ones as in `translation.en`; null takes the language's name

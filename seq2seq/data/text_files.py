@@ -2,60 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from seq2seq.data.corpus import Corpus, Example, Source, Split, corpora
-from seq2seq.data.files import file_identity, listed
-from seq2seq.data.lines import about_how_many_lines, byte_lines, decode_line, resolve
+from seq2seq.data.corpus import Split, corpora
+from seq2seq.data.line_files import TextFileSource
+from seq2seq.data.lines import byte_lines, resolve
+from seq2seq.data.named_sets import NamingCorpus
 from seq2seq.errors import DataError
 
 
-class TextFileSource(Source):
-    """The lines of pairs of files, one pair after the other; nothing is kept in memory. No source: None."""
-
-    def __init__(self, files: list[tuple[Path | None, Path]]) -> None:
-        self.files = files
-
-    def about_how_many(self) -> int | None:
-        return about_how_many_lines(target for _, target in self.files)
-
-    def identity(self) -> str:
-        return file_identity(self.paths())
-
-    def paths(self) -> Iterable[Path]:
-        return (path for pair in self.files for path in pair if path is not None)
-
-    def read(self, shard: tuple[int, int] = (0, 1), start: int = 0) -> Iterator[Example]:
-        first, shards = shard
-        number = 0
-        for source_file, target_file in self.files:
-            pairs = _pairs(source_file, target_file) if source_file else ((b"", x) for x in byte_lines(target_file))
-            for line, (source, target) in enumerate(pairs, start=1):
-                if number >= start and number % shards == first:
-                    yield Example(
-                        decode_line(source, str(source_file), line), decode_line(target, str(target_file), line), number
-                    )
-                number += 1
-
-
 @corpora.register("text_files")
-class TextFiles(Corpus):
+class TextFiles(NamingCorpus):
     """Text files of the user: PREFIX.<source> and PREFIX.<target>, one example a line, plain or `.gz`.
 
     With source=null only PREFIX.<target> is read, for language models.
 
     Options:
         train: prefix of the training files, or a list of prefixes read one after the other
-        validation: prefix (or prefixes) of the validation files, null for none
-        test: prefix (or prefixes) of the test files, null for none
+        validation: prefix (or prefixes) of the validation files, or a test set as in sacrebleu:wmt13; null for none
+        test: prefix (or prefixes) of the test files, or a test set as in sacrebleu:wmt14/full; null for none
         source: language of the source, the file name ending after PREFIX and a dot; null for none
         target: language of the target, the file name ending after PREFIX and a dot
         source_suffix: another ending of the source's files than the language
         target_suffix: another ending of the target's files than the language, summary for example
     """
-
-    test_is_apart = True
 
     def __init__(
         self,
@@ -74,23 +44,15 @@ class TextFiles(Corpus):
         if suffixes[0] == suffixes[1]:
             told = f"source and target are both {suffixes[0]!r}: they name the two files of each prefix"
             raise ValueError(f"{told}; within one language give target_suffix, as in target_suffix=summary")
-        self.source = source
-        self.target = target
+        names = {"train": train or None, "validation": validation or None, "test": test or None}
+        super().__init__(source, target, names)
         self._suffixes = suffixes
-        self._prefixes: dict[Split, list[str]] = {
-            "train": listed(train or []),
-            "validation": listed(validation or []),
-            "test": listed(test or []),
-        }
 
-    def split(self, name: Split) -> TextFileSource | None:
+    def open_names(self, name: Split, names: list[str]) -> TextFileSource:
         """Checks at once that every file is there, can be opened and is not empty."""
-        prefixes = self._prefixes[name]
-        if not prefixes:
-            return None
         try:
             source, target = self._suffixes
-            return TextFileSource([(_open(p, source) if source else None, _open(p, target)) for p in prefixes])
+            return TextFileSource([(_open(p, source) if source else None, _open(p, target)) for p in names])
         except DataError as error:
             raise DataError(f"{corpora.group}.{name}: {error}") from error
 
@@ -100,14 +62,3 @@ def _open(prefix: str, suffix: str) -> Path:
     if next(byte_lines(path), None) is None:
         raise DataError(f"{path} is empty")
     return path
-
-
-def _pairs(source: Path, target: Path) -> Iterator[tuple[bytes, bytes]]:
-    try:
-        yield from zip(byte_lines(source), byte_lines(target), strict=True)
-    except ValueError as error:
-        counts = [sum(1 for _ in byte_lines(path)) for path in (source, target)]
-        raise DataError(
-            f"{source} has {counts[0]:,} lines, {target} has {counts[1]:,}: line n of one must translate line n of "
-            "the other"
-        ) from error

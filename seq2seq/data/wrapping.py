@@ -5,11 +5,12 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
 from seq2seq.data.corpus import Corpus, Example, Source, Split, corpora
-from seq2seq.errors import DataError
+from seq2seq.errors import ConfigError, DataError
 
 
 class WrappingCorpus(Corpus):
@@ -73,11 +74,12 @@ def told_within(part: str) -> Iterator[None]:
     try:
         yield
     except DataError as error:
-        if not str(error).startswith(f"{corpora.group}."):
-            raise
         raise DataError(key_within(part, str(error))) from error
+    except ConfigError as error:
+        raise ConfigError(*(replace(p, path=key_within(part, p.path)) for p in error.problems)) from error
 
 
 def key_within(part: str, key: str) -> str:
+    """Or a text that begins with the key; others stay as they are."""
     own = f"{corpora.group}."
-    return f"{own}{part}.{key.removeprefix(own)}"
+    return f"{own}{part}.{key.removeprefix(own)}" if key.startswith(own) else key

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from abc import abstractmethod
 from collections.abc import Mapping
+from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any, ClassVar, Literal
 
@@ -20,6 +21,9 @@ TOKENIZERS: tuple[tuple[frozenset[str], str, tuple[str, ...]], ...] = (
 TokenizerName = Literal[
     "none", "zh", "13a", "intl", "char", "ja-mecab", "ko-mecab", "spm", "flores101", "flores200", "spBLEU-1K"
 ]
+
+
+_COMPOUND = re.compile(rb"(\S)-(\S)")
 
 
 class BySacrebleu(Metric):
@@ -40,14 +44,18 @@ class BLEU(BySacrebleu):
     Options:
         tokenize: 13a, intl, zh, char, none, ja-mecab, ko-mecab, flores200, ...; null = what suits the target language
         lowercase: whether case does not count
+        split_compounds: whether parts of hyphenated words count, as for English-German since Vaswani et al. 2017
     """
 
     kinds: ClassVar[Mapping[str, Kind]] = {"": Kind("BLEU")}
 
-    def __init__(self, *, tokenize: TokenizerName | None = None, lowercase: bool = False) -> None:
+    def __init__(
+        self, *, tokenize: TokenizerName | None = None, lowercase: bool = False, split_compounds: bool = False
+    ) -> None:
         """Raises ValueError for a tokenizer that is not installed."""
         self.tokenize = tokenize
         self.lowercase = lowercase
+        self.split_compounds = split_compounds
         if tokenize is not None:
             self._scorer(tokenize)
 
@@ -58,10 +66,27 @@ class BLEU(BySacrebleu):
         from sacrebleu.metrics import BLEU as Scorer  # noqa: N811
 
         try:
-            return _made_plain(Scorer(tokenize=tokenize, lowercase=self.lowercase))
+            scorer = _made_plain(Scorer(tokenize=tokenize, lowercase=self.lowercase))
         except (ImportError, OSError, RuntimeError) as error:
             reason = " ".join(str(error).split())
             raise ValueError(f"tokenize={tokenize} cannot be used: {reason}") from error
+        if self.split_compounds:
+            scorer.tokenizer = _Split(scorer.tokenizer)
+            scorer.tokenizer_signature += "|compounds:split"
+        return scorer
+
+
+@dataclass
+class _Split:
+    """A tokenizer of sacrebleu, and words divided at their hyphens after it: of bytes, none beside two hyphens, as by
+    `perl -ple 's{(\\S)-(\\S)}{$1 ##AT##-##AT## $2}g'`, which made the scores that are to be compared with.
+    """
+
+    tokenizer: Any
+
+    def __call__(self, line: str) -> str:
+        tokens = self.tokenizer(line).encode(errors="surrogatepass")
+        return _COMPOUND.sub(rb"\1 ##AT##-##AT## \2", tokens).decode(errors="surrogatepass")
 
 
 @metrics.register("chrf")

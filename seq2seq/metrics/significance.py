@@ -15,6 +15,7 @@ from seq2seq.errors import UserError
 from seq2seq.metrics.sacrebleu import BySacrebleu
 
 FEW = 3000  # hypotheses of all systems; starting other processes for them takes longer than the tests
+MOST = 16_000  # hypotheses at a time in all processes; sacrebleu takes 0.2 MB for each
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,8 @@ def paired_tests(
     on_done: told after each system, with 1.
     """
     if num_jobs is None:
-        num_jobs = available_cores() if len(systems) * len(references) > FEW else 1
+        several = len(systems) * len(references) > FEW
+        num_jobs = min(available_cores(), max(MOST // len(references), 1)) if several else 1
     found = {}
     for name, of_system in _tested((baseline, references, metrics, language), systems, min(num_jobs, len(systems))):
         found[name] = of_system

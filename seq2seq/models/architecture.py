@@ -4,7 +4,7 @@ again.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -128,7 +128,7 @@ def _is_of_no_use(key: str) -> bool:
 
 
 def complete(
-    options: Mapping[str, Any], read: Callable[[str], dict[str, Any]], needs_same_weights: bool
+    options: Mapping[str, Any], *, encoder_only: bool = False, needs_same_weights: bool = False
 ) -> dict[str, Any]:
     """The options of a component with the architecture that it needs, and with a path that is the same from
     everywhere.
@@ -141,7 +141,8 @@ def complete(
     folder = Path(path).expanduser()
     if folder.is_dir():
         path = str(folder.resolve())
-    architecture = read(path)
+    given = {name: options[name] for name in ("source_language", "target_language", "separator") if name in options}
+    architecture = read_architecture(path, **given, encoder_only=encoder_only)
     if needs_same_weights:
         architecture["identity"] = _identity(path)
     return {**options, "path": path, "architecture": architecture}

@@ -111,22 +111,16 @@ class Pretrained(Model):
     @staticmethod
     def complete(options: Mapping[str, Any]) -> dict[str, Any]:
         """The options with the architecture of the model at path. Raises ConfigError where it cannot be read."""
-        names = ("path", "source_language", "target_language", "separator")
-        given = {name: options[name] for name in names}
-        return complete(
-            options, lambda path: read_architecture(path, *list(given.values())[1:]), options["adapter"] != "none"
-        )
+        return complete(options, needs_same_weights=options["adapter"] != "none")
 
     def _make_ours(self) -> None:
-        tables: dict[int, nn.Parameter] = {}
         old_head = self.body.get_output_embeddings()
         embeddings = token_embeddings(self.body)
         if not isinstance(old_head, nn.Linear) or not embeddings:
             raise ValueError(f"path: models of the type {self.body.config.model_type} are not supported")
         self._check_sizes(embeddings, old_head)
         self._num_rows = old_head.out_features
-        for embedding in embeddings:
-            self.numbers.renumber(embedding, tables)
+        tables = self.numbers.renumber(embeddings)
         offsets = getattr(self.body, "final_logits_bias", None)
         self._head = self.numbers.head(old_head, tables, offsets)
         self.body.set_output_embeddings(nn.Identity())  # what it calls logits are the features from here on

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -12,6 +12,10 @@ from seq2seq.text.huggingface import NO_ROW, NumberedVocab
 from seq2seq.text.vocab import Vocab
 
 PLACES = ("embed_positions", "wpe", "position_embeddings")  # what the library's models call tables of places
+TABLES = (  # and all their tables
+    *("shared", "embed_tokens", "wte", "word_embeddings", "embed_in"),
+    *(*PLACES, "relative_attention_bias", "token_type_embeddings"),
+)
 NEVER = -1e9  # the logit of a token that the model does not have: its probability is 0, and so is its gradient
 
 
@@ -34,17 +38,21 @@ class Numbers(nn.Module):
         self.register_buffer("to_theirs", torch.tensor([end if r == NO_ROW else r for r in theirs]), persistent=False)
         self.register_buffer("to_ours", torch.tensor(ours), persistent=False)
 
-    def renumber(self, embedding: nn.Embedding, tables: dict[int, nn.Parameter]) -> None:
-        """Gives it rows in our order; it is still called with the model's ids. tables: those made already, by the old
-        one's identity, so that what was tied stays tied.
+    def renumber(self, embeddings: Iterable[nn.Embedding]) -> dict[int, nn.Parameter]:
+        """Gives them rows in our order; they are still called with the model's ids. What was tied stays tied.
+
+        Returns the new tables, by the identities of the old ones.
         """
-        old = embedding.weight
-        if id(old) not in tables:
-            tables[id(old)] = nn.Parameter(self.ordered(old.detach()))
-        embedding.weight = tables[id(old)]
-        embedding.num_embeddings = len(self.rows)
-        embedding.padding_idx = Vocab.pad if embedding.padding_idx is not None else None
-        embedding.register_forward_pre_hook(lambda module, inputs: (self.to_ours[inputs[0]], *inputs[1:]))
+        tables: dict[int, nn.Parameter] = {}
+        for embedding in embeddings:
+            old = embedding.weight
+            if id(old) not in tables:
+                tables[id(old)] = nn.Parameter(self.ordered(old.detach()))
+            embedding.weight = tables[id(old)]
+            embedding.num_embeddings = len(self.rows)
+            embedding.padding_idx = Vocab.pad if embedding.padding_idx is not None else None
+            embedding.register_forward_pre_hook(lambda module, inputs: (self.to_ours[inputs[0]], *inputs[1:]))
+        return tables
 
     def ordered(self, table: Tensor) -> Tensor:
         """table (rows, ...) -> (V, ...): new tokens as the mean of all, those that the model lacks as zeros."""

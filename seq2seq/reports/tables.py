@@ -38,7 +38,8 @@ def _runs(comparison: Comparison) -> list[str]:
     head = ["run"]
     for name, label in comparison.labels.items():
         head += [label, "+-"] if name in with_interval else [label]
-    rows = [[*head, "params", "time", "tok/s", "sent/s"]]
+    translated = any("sentences_per_second" in system.scores for system in comparison.systems)
+    rows = [[*head, "params", "time", "tok/s", *(["sent/s"] if translated else [])]]
     for system in comparison.systems:
         row = [shorten(system.name)]
         for name in comparison.labels:
@@ -46,7 +47,8 @@ def _runs(comparison: Comparison) -> list[str]:
             if name in with_interval:
                 row.append(number(half_width(system, name), 1))
         row += [count(system.num_parameters), duration(system.seconds), count(system.tokens_per_second)]
-        rows.append([*row, number(system.scores.get("sentences_per_second"), 1)])
+        row += [number(system.scores.get("sentences_per_second"), 1)] if translated else []
+        rows.append(row)
     width = max(len(shorten(name)) for name in comparison.faults) if comparison.faults else 0
     lines = _aligned(rows, width)
     width = max(width, *(len(row[0]) for row in rows))
@@ -54,7 +56,7 @@ def _runs(comparison: Comparison) -> list[str]:
         lines.append(shortened(f"{shorten(name):<{width}} not measured: {fault}"))
     legend = ["+-: half of the 95% interval."] if with_interval else []
     legend.append("time, tok/s: of training, target tokens.")
-    return [*lines, "", "  ".join(legend), "sent/s: of translating."]
+    return [*lines, "", "  ".join(legend), *(["sent/s: of translating."] if translated else [])]
 
 
 def _groups(comparison: Comparison) -> list[str]:

@@ -54,6 +54,12 @@ def on_device(tensor: Tensor, device: torch.device) -> Tensor:
     return tensor.to(device, non_blocking=True)
 
 
+def rows_of(places: Tensor, width: int) -> Tensor:
+    """places (B,W') among the `width` hypotheses of each source -> their rows in a state, (B*W',)."""
+    first = torch.arange(0, places.size(0) * width, width, device=places.device)
+    return (first[:, None] + places).flatten()
+
+
 @dataclass(frozen=True, slots=True)
 class Hypothesis:
     """tokens: without bos and eos. log_probability: of the tokens and eos, in nats; a repetition penalty of a beam

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from seq2seq.models.base import Model
 from seq2seq.registry import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
-from seq2seq.search.base import Hypothesis, Search, given_token, limits, on_device, searches
+from seq2seq.search.base import Hypothesis, Search, given_token, limits, on_device, rows_of, searches
 from seq2seq.search.beams import Beams, Candidates, Chooser, Finished, num_possible
 from seq2seq.search.groups import Groups
 from seq2seq.search.phrases import Spelling, listed_phrases, usual_spellings
@@ -108,7 +108,7 @@ class Beam(Search):
             return []
         finished = Finished(len(longest))
         beams = Beams.start(len(longest), source.device)
-        rules, chooser = self.rules if self.rules.given else None, self._chooser(len(longest))
+        chooser = self._chooser(len(longest))
         prompt_lengths = [len(prompt) for prompt in prompts]
         of_prompts = torch.zeros(len(longest), device=source.device)
         state = model.start(source, mask, max(longest) + 1)  # one step more than tokens, for eos
@@ -121,7 +121,7 @@ class Beam(Search):
             at_limit = [longest[place] == length for place in beams.sources]
             only = [given_token(length, prompts[place], longest[place]) for place in beams.sources]
             if chooser is None:
-                candidates = beams.candidates(logits, only, 2 * self.beam_size, rules, alone=self.beam_size == 1)
+                candidates = beams.candidates(logits, only, 2 * self.beam_size, self.rules, alone=self.beam_size == 1)
             else:
                 candidates = chooser.candidates(beams, logits, only, finished)
             self._finish(beams, candidates, finished)  # the one place of a step that waits for the device
@@ -143,19 +143,17 @@ class Beam(Search):
                 candidates = candidates.after(self.beam_size)
             beams = beams.advance(candidates)
             if max(width, beams.tokens.size(1)) > 1:
-                first = torch.arange(0, len(rows) * width, width, device=source.device)
-                state = state.reorder((first[:, None] + candidates.parents).flatten())  # (B*W',)
+                state = state.reorder(rows_of(candidates.parents, width))
         return finished.best(self.nbest, self.length_penalty, prompt_lengths, of_prompts)
 
     def _chooser(self, num_sources: int) -> Chooser | None:
         """None for the best."""
-        rules = self.rules if self.rules.given else None
         if self._spellings is None:
             raise ValueError("required phrases are text: learn(tokenizer) has to be called before the search")
         if self._spellings:
-            return Required(self._spellings, self.beam_size, rules)
+            return Required(self._spellings, self.beam_size, self.rules)
         if self.groups > 1:
-            return Groups(num_sources, self.beam_size, self.groups, self.diversity, rules)
+            return Groups(num_sources, self.beam_size, self.groups, self.diversity, self.rules)
         return None
 
     def _finish(self, beams: Beams, candidates: Candidates, finished: Finished) -> None:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from seq2seq.search.base import Hypothesis
-from seq2seq.search.rules import IMPOSSIBLE, Rules, allowed_log_probabilities
+from seq2seq.search.rules import IMPOSSIBLE, Rules
 from seq2seq.text.vocab import Vocab
 
 IN_CACHE = 1 << 18  # numbers that a core keeps at hand
@@ -71,7 +71,7 @@ class Beams:
         return cls(list(range(num_sources)), tokens, torch.zeros(num_sources, 1, device=device))
 
     def candidates(
-        self, logits: Tensor, only: Sequence[int | None], count: int, rules: Rules | None, alone: bool
+        self, logits: Tensor, only: Sequence[int | None], count: int, rules: Rules, alone: bool
     ) -> Candidates:
         """logits (B,W,V) of the next tokens -> the `count` best of each source, or all there are.
 
@@ -83,11 +83,8 @@ class Beams:
         best, index = [], []
         for start in range(0, sources, step):
             some = slice(start, start + step)
-            if rules is None:
-                totals = allowed_log_probabilities(logits[some], only[some])
-            else:
-                going = self.log_probabilities[some] > IMPOSSIBLE
-                totals = rules.log_probabilities(logits[some], self.tokens[some], only[some], going, alone)
+            going = self.log_probabilities[some] > IMPOSSIBLE
+            totals = rules.log_probabilities(logits[some], self.tokens[some], only[some], going, alone)
             totals += self.log_probabilities[some, :, None]
             values, places = highest(totals.flatten(1), min(count, width * vocabulary))  # (B, W*V)
             best.append(values)
@@ -95,13 +92,10 @@ class Beams:
         places = torch.cat(index)
         return Candidates(torch.cat(best), places // vocabulary, places % vocabulary)
 
-    def next_log_probabilities(self, logits: Tensor, only: Sequence[int | None], rules: Rules | None) -> Tensor:
+    def next_log_probabilities(self, logits: Tensor, only: Sequence[int | None], rules: Rules) -> Tensor:
         """logits (B,W,V) of the next tokens -> their log-probabilities, -inf for hypotheses that are impossible."""
         going = self.log_probabilities > IMPOSSIBLE
-        if rules is None:
-            values = allowed_log_probabilities(logits, only)
-        else:
-            values = rules.log_probabilities(logits, self.tokens, only, going, alone=False)
+        values = rules.log_probabilities(logits, self.tokens, only, going, alone=False)
         return values.masked_fill_(~going[:, :, None], IMPOSSIBLE)
 
     def select(self, index: Tensor, rows: list[int]) -> Beams:

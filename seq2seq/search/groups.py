@@ -26,7 +26,7 @@ class Groups(Chooser):
     it has places.
     """
 
-    def __init__(self, num_sources: int, beam_size: int, groups: int, diversity: float, rules: Rules | None) -> None:
+    def __init__(self, num_sources: int, beam_size: int, groups: int, diversity: float, rules: Rules) -> None:
         self.sizes = [beam_size // groups + (group < beam_size % groups) for group in range(groups)]
         self.diversity = diversity
         self.rules = rules

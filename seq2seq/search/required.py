@@ -29,7 +29,7 @@ class Required(Chooser):
     phrases: of each its spellings, one of which has to be said.
     """
 
-    def __init__(self, phrases: Sequence[Sequence[Spelling]], beam_size: int, rules: Rules | None) -> None:
+    def __init__(self, phrases: Sequence[Sequence[Spelling]], beam_size: int, rules: Rules) -> None:
         self.phrases = phrases
         self.beam_size = beam_size
         self.rules = rules

@@ -33,11 +33,11 @@ class Rules:
     def __init__(
         self,
         *,
-        max_length: int | None,
-        min_length: int,
-        repetition_penalty: float,
-        no_repeat_ngram: int,
-        banned: str | Sequence[str] | None,
+        max_length: int | None = None,
+        min_length: int = 0,
+        repetition_penalty: float = 1.0,
+        no_repeat_ngram: int = 0,
+        banned: str | Sequence[str] | None = None,
     ) -> None:
         """max_length: of the search. Raises ValueError where it leaves no room."""
         if max_length is not None and min_length > max_length:
@@ -70,7 +70,7 @@ class Rules:
         alone: hypotheses do not compete, so that what is said again is made less probable before normalization, as
         usual in greedy search and sampling. Otherwise its log-probability is multiplied.
         """
-        free = [row for row, token in enumerate(only) if token is None]
+        free = [row for row, token in enumerate(only) if token is None] if self.given else []
         if not free:
             return allowed_log_probabilities(logits, only)
         rows = on_device(torch.tensor(free), logits.device)

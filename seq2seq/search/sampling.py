@@ -18,8 +18,8 @@ from torch import Tensor
 
 from seq2seq.models.base import Model
 from seq2seq.registry import NonNegativeInt, PositiveFloat, PositiveInt, Probability
-from seq2seq.search.base import Hypothesis, Search, given_token, limits, on_device, searches
-from seq2seq.search.rules import IMPOSSIBLE, Rules, allowed_log_probabilities
+from seq2seq.search.base import Hypothesis, Search, given_token, limits, on_device, rows_of, searches
+from seq2seq.search.rules import IMPOSSIBLE, Rules
 from seq2seq.text.tokenizer import Tokenizer
 from seq2seq.text.vocab import Vocab
 
@@ -127,8 +127,7 @@ class Sampling(Search):
                 width = int(going.sum(axis=1).max())
                 order = np.argsort(~going, axis=1, kind="stable")[:, :width]  # (B,W'), those that go on first
                 index = on_device(torch.from_numpy(order), source.device)
-                first = torch.arange(0, going.size, going.shape[1], device=source.device)
-                state = state.reorder((first[:, None] + index).flatten())  # (B*W',)
+                state = state.reorder(rows_of(index, going.shape[1]))
                 samples = samples.take(index, order, going)
         return finished.best()
 
@@ -146,13 +145,10 @@ class Sampling(Search):
 
     def _draw(self, logits: Tensor, tokens: Tensor, only: Sequence[int | None], uniform: Tensor) -> Tensor:
         """logits (B,W,V), tokens (B,W,T) so far, uniform (B,W) -> the next tokens (B,W)."""
-        if self.rules.given:
-            of_each = [token for token in only for _ in range(logits.size(1))]
-            rows, said = logits.flatten(0, 1)[:, None], tokens.flatten(0, 1)[:, None]  # (N,1,V), (N,1,T)
-            going = torch.ones(len(rows), 1, dtype=torch.bool, device=logits.device)
-            allowed = self.rules.log_probabilities(rows, said, of_each, going, alone=True).view_as(logits)
-        else:
-            allowed = allowed_log_probabilities(logits, only)
+        of_each = [token for token in only for _ in range(logits.size(1))]
+        rows, said = logits.flatten(0, 1)[:, None], tokens.flatten(0, 1)[:, None]  # (N,1,V), (N,1,T)
+        going = torch.ones(len(rows), 1, dtype=torch.bool, device=logits.device)
+        allowed = self.rules.log_probabilities(rows, said, of_each, going, alone=True).view_as(logits)
         probabilities = self.truncated(allowed.double()).softmax(dim=-1)
         cumulative = probabilities.cumsum(dim=-1)
         whole = cumulative[..., -1:]

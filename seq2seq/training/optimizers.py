@@ -6,16 +6,20 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from seq2seq.models import tables
 from seq2seq.registry import Family, NonNegativeFloat, NonPositiveFloat, PositiveFloat, Probability
 from seq2seq.training.muon import Matrix, step_matrices
 
 optimizers: Family[torch.optim.Optimizer] = Family("optimizer", torch.optim.Optimizer)
 
-TABLES = {  # what models of ours call them, and those of the transformers library
-    *("embedding", "head", "positions", "table", "_head"),
-    *("shared", "embed_tokens", "embed_positions", "wte", "wpe", "relative_attention_bias"),
-    *("word_embeddings", "position_embeddings", "token_type_embeddings", "embed_in"),
-}
+TABLES = {
+    "embedding",
+    "head",
+    "positions",
+    "table",
+    "_head",
+    *tables.TABLES,
+}  # what models of ours call them, and others
 
 NamedParameters = Iterable[tuple[str, nn.Parameter]]
 

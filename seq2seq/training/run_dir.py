@@ -1,7 +1,7 @@
 """The run directory: all that a run is, complete for use on another machine.
 
 config.yaml  command.txt  environment.json  max_tokens.txt  data_report.json  train.log  metrics.jsonl  tensorboard/
-tokenizer/  checkpoints/  evaluation/
+loggers/  tokenizer/  checkpoints/  evaluation/  ended.json
 """
 
 from __future__ import annotations
@@ -12,12 +12,13 @@ import os
 import platform
 import shlex
 import shutil
+import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import yaml
 
@@ -40,8 +41,10 @@ FREE = (  # what may change for a later start; another device, number of them or
     "trainer.average_of",
     "trainer.samples",
 )
+FREE_GROUPS = ("loggers.",)  # with all of their keys
 ABSENT = "absent"
 MAX_TOLD = 8  # differences; of two unrelated configs there are dozens
+BETWEEN_TRIES = 0.1  # seconds
 FIRST_FILES = (".lock", ".config.yaml.tmp")  # all that there is where a kill came before the config was stored
 PACKAGES = ("torch", "numpy", "hydra-core", "sentencepiece", "sacrebleu", "datasets", "safetensors", "pydantic")
 
@@ -58,9 +61,11 @@ class RunDir:
         self.data_report = path / "data_report.json"
         self.metrics = path / "metrics.jsonl"
         self.tensorboard = path / "tensorboard"
+        self.loggers = path / "loggers"
         self.tokenizer = path / "tokenizer"
         self.checkpoints = path / "checkpoints"
         self.evaluation = path / "evaluation"
+        self.ended = path / "ended.json"
 
     @property
     def has_checkpoints(self) -> bool:
@@ -126,6 +131,26 @@ class RunDir:
         """The batches of a run with trainer.max_tokens=auto, for as long as its config stays the same."""
         _write(self.max_tokens, f"{max_tokens}\n")
 
+    def read_end(self) -> dict[str, Any] | None:
+        """What the run came to, where it has ended; None where it is not there or broken."""
+        try:
+            found = json.loads(self.ended.read_bytes())
+        except (OSError, ValueError):
+            return None
+        return found if isinstance(found, dict) and "metrics" in found else None
+
+    def store_end(self, end: Mapping[str, Any]) -> None:
+        """limit: what ended it. pruned: whether it was ended early. metrics: those of the best checkpoint."""
+        _write(self.ended, json.dumps(end, indent=1) + "\n")
+
+    def is_finished(self, config: Mapping[str, Any], free: Collection[str] = ()) -> bool:
+        """Whether a start with this config would find nothing left to do."""
+        end = self.read_end()
+        if end is None or not end["limit"] or end["pruned"] or not self.has_checkpoints:
+            return False
+        old, new = flatten(self.read_config()), flatten(config)
+        return all(old.get(key) == new.get(key) or _is_free(key, free) for key in old.keys() | new.keys())
+
     def _compare(
         self, given: Mapping[str, Any], stored: Mapping[str, Any], *prefixes: str, free: Collection[str]
     ) -> None:
@@ -133,7 +158,8 @@ class RunDir:
         problems = []
         for key in sorted(old.keys() | new.keys()):
             before, after = old.get(key, ABSENT), new.get(key, ABSENT)
-            if before == after or key in FREE or key in free or not key.startswith(prefixes):
+            is_free = _is_free(key, free)
+            if before == after or is_free or not key.startswith(prefixes):
                 continue
             if {before, after} == {ABSENT, None}:  # an option that an older version did not have
                 continue
@@ -150,10 +176,10 @@ class RunDir:
             raise ConfigError(told, *problems[:MAX_TOLD], *more)
 
     @contextmanager
-    def locked(self) -> Iterator[None]:
-        """Makes the folder, and keeps a second training process out of it.
+    def locked(self, wait: float = 0.0) -> Iterator[None]:
+        """Makes the folder, and keeps a second process that writes out of it. wait: seconds for one that is at work.
 
-        Raises CheckpointError where one is at work, or where the folder is something else than a run.
+        Raises CheckpointError where it is at work longer, or where the folder is something else than a run.
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
@@ -164,12 +190,12 @@ class RunDir:
             kind = UserError if error.errno in FULL else CheckpointError
             raise kind(f"{self.path}: cannot be written ({error.strerror})") from error
         with file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise CheckpointError(f"{self.path}: another process is training in this run") from error
-            except OSError:
-                pass  # a file system without locks
+            deadline = time.monotonic() + wait
+            while not _locked(file):
+                if time.monotonic() >= deadline:
+                    doing = "at work" if wait or self.untrained.exists() else "training"
+                    raise CheckpointError(f"{self.path}: another process is {doing} in this run")
+                time.sleep(BETWEEN_TRIES)
             yield
 
     def record_start(self, command: Sequence[str]) -> None:
@@ -188,6 +214,22 @@ class RunDir:
             "packages": {name: _version(name) for name in ("seq2seq", *PACKAGES)},
         }
         _write(self.path / "environment.json", json.dumps(environment, indent=1) + "\n")
+
+
+def _locked(file: IO[str]) -> bool:
+    """False where another process has it."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        pass  # a file system without locks
+    return True
+
+
+def _is_free(key: str, free: Collection[str]) -> bool:
+    """Whether it may differ between two starts."""
+    return key in FREE or key in free or key.startswith(FREE_GROUPS)
 
 
 def flatten(tree: Mapping[str, Any], path: str = "") -> dict[str, Any]:

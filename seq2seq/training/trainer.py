@@ -31,6 +31,7 @@ from seq2seq.training.strategies import ONE_PROCESS, Strategy
 
 log = logging.getLogger(__name__)
 
+HOPELESS = "no hope left"
 UNREAD = 100  # steps whose batches may be kept until somebody looks at their loss
 
 
@@ -59,7 +60,8 @@ class Trainer:
     """Trains a model until a limit, a signal, or no more gain.
 
     describe: a batch as a few lines of text, for the message about a loss that is not finite.  strategy: of several
-    ranks all run this loop in step; the first alone reports and writes checkpoints.
+    ranks all run this loop in step; the first alone reports and writes checkpoints.  is_hopeless: asked with the
+    metrics of each validation whether training may end for that.
     """
 
     model: Model
@@ -77,6 +79,7 @@ class Trainer:
     strategy: Strategy = ONE_PROCESS
     compiled: CompiledLayers | None = None
     on_step: Callable[[int, Mapping[str, float]], None] = lambda step, values: None
+    is_hopeless: Callable[[int, Mapping[str, float]], bool] = lambda step, metrics: False
     progress: Progress = field(default_factory=Progress)
 
     def __post_init__(self) -> None:
@@ -87,6 +90,7 @@ class Trainer:
         self.timed_from = time.monotonic()
         self.clock = time.monotonic()
         self.saved_step = 0
+        self.hopeless = False
 
     def compile(self, batch: Batch) -> None:
         """What there is to compile, for a batch that has to be the same at every start of a run."""
@@ -121,7 +125,7 @@ class Trainer:
 
     @property
     def reached_limit(self) -> str:
-        """The key of the limit that training has reached; empty where it goes on."""
+        """The key of the limit that training has reached, or HOPELESS; empty where it goes on."""
         options, progress = self.options, self.progress
         if options.max_steps is not None and progress.step >= options.max_steps:
             return "trainer.max_steps"
@@ -129,7 +133,7 @@ class Trainer:
             return "trainer.max_epochs"
         if options.patience is not None and progress.validations_without_gain >= options.patience:
             return "trainer.patience"
-        return ""
+        return HOPELESS if self.hopeless else ""
 
     @property
     def done(self) -> bool:
@@ -276,6 +280,8 @@ class Trainer:
             reporter.scalars(progress.step, self._seconds(), values)
             reporter.samples(progress.step, rows)
             reporter.attention(progress.step, maps)
+        judged = self.is_hopeless(progress.step, metrics) if self.parallel.first else None
+        self.hopeless = bool(self.parallel.share(judged))
         self.timed_from = time.monotonic()
         self.saved_step = -1  # a checkpoint of this step that is there already lacks these metrics
         return gained

@@ -14,6 +14,7 @@ load_components()
 WITH_A_MODEL = {"bertscore", "comet"}  # tested with stand-ins
 TRIED = [(name, {}) for name in metrics.components if name not in WITH_A_MODEL] + [
     ("bleu", {"lowercase": True}),
+    ("bleu", {"split_compounds": True}),
     ("chrf", {"word_order": 2}),
     ("exact_match", {"lowercase": True}),
 ]

@@ -10,7 +10,7 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 from torch import nn
 
-from seq2seq.cli.compose import config_folder
+from seq2seq.cli.overrides import config_folder
 from seq2seq.config import bind_run
 from seq2seq.text.vocab import Vocab
 

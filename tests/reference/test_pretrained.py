@@ -147,10 +147,12 @@ def test_gradients(case: Case) -> None:
 
 
 def test_search(case: Case) -> None:
-    """Of a model that has learned to end: at the limit of the length the library gives eos for nothing."""
+    """Of a model that has learned to end: at the limit of the length the library gives eos for nothing, so that what
+    does not end there may not be the best.
+    """
     optimizer = torch.optim.AdamW([p for p in case.model.parameters() if p.requires_grad], lr=5e-3)
     for step in range(NUM_STEPS):
-        batch = case.examples[step % 5 * 20 : step % 5 * 20 + 20]
+        batch = case.examples[step % 4 * 10 : step % 4 * 10 + 10]
         (case.losses(batch).sum() / case.batch(batch).num_tokens).backward()
         optimizer.step()
         optimizer.zero_grad()
@@ -164,10 +166,11 @@ def test_search(case: Case) -> None:
         compared = 0
         for example, hypotheses in zip(case.examples[:8], found, strict=True):
             ours = [case.tokenizer.vocab.theirs[token] for token in hypotheses[0].tokens]
-            if len(ours) < 40:
-                assert [*ours, case.library.eos_token_id] == case.generated(example, beam_size, 41)
+            theirs = case.generated(example, beam_size, 41)
+            if theirs[-1] == case.library.eos_token_id:
+                assert [*ours, case.library.eos_token_id] == theirs
                 compared += 1
-        assert compared >= 3
+        assert compared >= 5
 
 
 def give_weights(ours: Pretrained, theirs: Any) -> None:

@@ -29,13 +29,6 @@ from seq2seq.search.sampling import Sampling
 from seq2seq.text.vocab import Vocab
 
 B, W, T, V = 3, 2, 9, 13
-NO_RULES: dict[str, Any] = {
-    "max_length": None,
-    "min_length": 0,
-    "repetition_penalty": 1.0,
-    "no_repeat_ngram": 0,
-    "banned": None,
-}
 SEQUENCES = [(5,), (6, 7), (4, 4, 8), (9, 10)]
 EVER = -torch.inf
 
@@ -81,7 +74,7 @@ CHOICES: list[tuple[dict[str, Any], list[tuple[int, ...]]]] = [
 @pytest.mark.parametrize(("given", "sequences"), CHOICES)
 def test_rules(given: dict[str, Any], sequences: list[tuple[int, ...]], alone: bool, seed: int) -> None:
     logits, tokens = rows(seed, length=1 + 4 * seed)
-    rules = Rules(**NO_RULES | given)
+    rules = Rules(**given)
     rules.ban(sequences)
     going = torch.ones(B, W, dtype=torch.bool)
     found = rules.log_probabilities(logits, tokens, [None] * B, going, alone)

@@ -452,7 +452,7 @@ def test_a_changed_config_on_an_existing_run(command: Command, run: Path, tiny: 
 
 def test_another_setup_on_an_existing_run(command: Command, run: Path) -> None:
     """The first of dozens of differences, and how many more there are."""
-    status, out, err = told(command("seq2seq-train", "model=transformer_tiny", "run=run"))
+    status, out, err = told(command("seq2seq-train", "model=transformer_tiny", "data.train=100", "run=run"))
     assert (status, out) == (2, "")
     lines = err.splitlines()
     assert lines[:2] == [
@@ -487,7 +487,7 @@ def test_what_is_typed_for_an_existing_run_has_to_fit(command: Command, run: Pat
 def test_a_folder_that_is_no_run_is_left_alone(command: Command) -> None:
     Path("thesis").mkdir()
     write("thesis/thesis.tex", "")
-    assert told(command("seq2seq-train", "run=thesis")) == (
+    assert told(command("seq2seq-train", *SMALL, "data.train=100", "run=thesis")) == (
         4,
         "",
         "seq2seq-train: thesis: is not empty and not a run; name another folder with run=...\n",
@@ -497,7 +497,7 @@ def test_a_folder_that_is_no_run_is_left_alone(command: Command) -> None:
 
 def test_a_run_that_cannot_be_made(command: Command) -> None:
     write("file", "")
-    assert told(command("seq2seq-train", "run=file/run")) == (
+    assert told(command("seq2seq-train", *SMALL, "data.train=100", "run=file/run")) == (
         4,
         "",
         "seq2seq-train: file/run: cannot be written (Not a directory)\n",
@@ -516,7 +516,7 @@ def test_a_full_disk(command: Command, run: Path, monkeypatch: pytest.MonkeyPatc
         assert (status, out) == (1, "")
         assert err.endswith("\nseq2seq-train: run: No space left on device\n")
     monkeypatch.setattr(os, "fsync", no_space)
-    assert told(command("seq2seq-train", *SMALL, "run=new")) == (
+    assert told(command("seq2seq-train", *SMALL, "data.train=100", "run=new")) == (
         1,
         "",
         "seq2seq-train: new/.config.yaml.tmp: No space left on device\n",

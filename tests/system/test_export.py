@@ -74,6 +74,12 @@ def test_an_export(command: Command, run: Path) -> None:
         ("to=ctranslate2 output=made model=lstm", 2, "model: is chosen when a run is trained, not here"),
         ("to=ctranslate2 output=made beam=5", 2, "beam: unknown key; there are: checkpoint, input, output, plugins, "
          "quantization, run, threads, to"),
+        ("to=huggingface output=made quantization=int8", 2, "quantization: has an effect with to=ctranslate2 only"),
+        ("to=safetensors output=made input=empty.txt", 2,
+         "input: has no effect with to=safetensors: nothing is compared"),
+        ("to=huggingface output=run", 2, "output: run is there already; name another folder"),
+        ("to=huggingface output=made input=no.txt", 3, "there is neither no.txt nor no.txt.gz"),
+        ("to=safetensors output=empty.txt/made", 2, "output: empty.txt/made: cannot be written (Not a directory)"),
     ],
 )  # fmt: skip
 def test_refused_exports(command: Command, run: Path, given: str, status: int, message: str) -> None:
@@ -84,14 +90,19 @@ def test_refused_exports(command: Command, run: Path, given: str, status: int, m
     assert sorted(os.listdir()) == ["empty.txt", "run"]
 
 
-def test_all_that_has_no_place_is_told_at_once(command: Command, trained: Path) -> None:
-    told = command("seq2seq-export", f"run={trained}", "to=ctranslate2", "output=made")
+@pytest.mark.parametrize(
+    ("to", "message"),
+    [
+        ("ctranslate2", "CTranslate2 has no place for lstm"),
+        ("huggingface", "Hugging Face has no place for lstm, only for transformer"),
+    ],
+)
+def test_all_that_has_no_place_is_told_at_once(command: Command, trained: Path, to: str, message: str) -> None:
+    told = command("seq2seq-export", f"run={trained}", f"to={to}", "output=made")
     assert (told.status, told.out, told.err) == (
         2,
         "",
-        "seq2seq-export: 2 mistakes in the config\n"
-        "  model.encoder.name: CTranslate2 has no place for lstm\n"
-        "  model.decoder.name: CTranslate2 has no place for lstm\n",
+        f"seq2seq-export: 2 mistakes in the config\n  model.encoder.name: {message}\n  model.decoder.name: {message}\n",
     )
     assert os.listdir() == []
 

@@ -170,37 +170,6 @@ def test_weights_alone(command: Command, trained: Path, average: bool) -> None:
     assert all(stored[name].equal(found[name]) for name in found) == (not average)
 
 
-@pytest.mark.parametrize(
-    ("given", "status", "message"),
-    [
-        ("to=huggingface output=made quantization=int8", 2, "quantization: has an effect with to=ctranslate2 only"),
-        ("to=safetensors output=made input=in.txt", 2, "input: has no effect with to=safetensors: nothing is compared"),
-        ("to=huggingface output=full", 2, "output: full is there already; name another folder"),
-        ("to=huggingface output=made input=no.txt", 3, "there is neither no.txt nor no.txt.gz"),
-        ("to=safetensors output=in.txt/made", 2, "output: in.txt/made: cannot be written (Not a directory)"),
-    ],
-)
-def test_refused_exports(command: Command, transformer: Path, given: str, status: int, message: str) -> None:
-    Path("full").mkdir()
-    Path("in.txt").write_text("a\n", encoding="utf-8")
-    told = command("seq2seq-export", f"run={transformer}", *given.split())
-    assert (told.status, told.out) == (status, "")
-    assert told.err.startswith(f"seq2seq-export: {message}")
-    assert sorted(os.listdir()) == ["full", "in.txt"]
-
-
-def test_a_model_without_a_place(command: Command, trained: Path) -> None:
-    told = command("seq2seq-export", f"run={trained}", "to=huggingface", "output=made")
-    assert (told.status, told.out, told.err) == (
-        2,
-        "",
-        "seq2seq-export: 2 mistakes in the config\n"
-        "  model.encoder.name: Hugging Face has no place for lstm, only for transformer\n"
-        "  model.decoder.name: Hugging Face has no place for lstm, only for transformer\n",
-    )
-    assert os.listdir() == []
-
-
 def test_a_tokenizer_without_a_place_leaves_nothing(command: Command, transformer: Path) -> None:
     run = Path(shutil.copytree(transformer, "run"))
     vocab = run / "tokenizer" / "shared" / "vocab.json"

@@ -12,7 +12,7 @@ from .three_languages import write
 
 SMALL = (
     "model.encoder.d_model=64", "model.decoder.d_model=64", "model.encoder.num_layers=1", "model.decoder.num_layers=1",
-    "optimizer.lr=5e-3", "schedule.warmup=50", "schedule.cooldown=0.35", "trainer.max_tokens=1024",
+    "optimizer=muon", "optimizer.lr=1e-2", "schedule.warmup=50", "schedule.cooldown=0.35", "trainer.max_tokens=1024",
     "trainer.device=cpu", "trainer.precision=fp32", "tokenizer.vocab_size=800", "run=run",
 )  # fmt: skip
 HAN = re.compile("[\u4e00-\u9fff]")
@@ -47,7 +47,7 @@ def test_chinese(command: Command) -> None:
     """Nothing but the two languages says that the texts are other ones than English and German."""
     data = ["data=text_files", "data.source=en", "data.target=zh"]
     files = ["data.train=train", "data.validation=val", "data.test=test"]
-    steps = ["trainer.max_steps=450", "trainer.validate_every=450"]
+    steps = ["trainer.max_steps=200", "trainer.validate_every=200"]
     told = command("seq2seq-train", *SMALL, *data, *files, *steps)
     assert told.status == 0, told.err
     assert validations()[-1]["validation/bleu"] > 60  # 13a would see one word in each sentence, so no 4-grams
@@ -90,7 +90,7 @@ def test_many_to_many(command: Command) -> None:
         key = f"data.parts.{name}"
         parts += [f"+data@{key}=text_files", f"{key}.source={source}", f"{key}.target={target}"]
         parts += [f"{key}.train=train", f"{key}.validation=val", f"{key}.test=test", f"data.tags.{name}='<2{target}>'"]
-    told = command("seq2seq-train", *SMALL, *parts, "trainer.max_steps=800", "trainer.validate_every=400")
+    told = command("seq2seq-train", *SMALL, *parts, "trainer.max_steps=400", "trainer.validate_every=200")
     assert told.status == 0, told.err
     last = validations()[-1]
     assert len(validations()) == 2

@@ -8,6 +8,7 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from seq2seq.data.demo import Demo
+from seq2seq.training.run_dir import RunDir
 
 from ..pretrained_models import FAMILIES, make
 from .conftest import Command
@@ -226,6 +227,36 @@ def test_without_training(command: Command, here: Path) -> None:
     assert f"runs/t5 is a run of its own, of model.path={here / 'models/t5'}: name another with run=..." in told.err
 
 
+def test_without_training_all_mistakes_are_told(command: Command) -> None:
+    for name in ("seq2seq-translate", "seq2seq-evaluate"):
+        told = command(name, "model=pretrained", "model.pth=models/t5")
+        assert (told.status, told.out) == (2, "")
+        assert told.err == (
+            f"{name}: 2 mistakes in the config\n  model.path: is missing; it has to be given\n"
+            "  model.pth: unknown key; did you mean 'path'?\n"
+        )
+
+
+def test_without_training_beside_another_process(command: Command, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it reads stays as it is; where something has to change, it is waited for."""
+    monkeypatch.setattr("seq2seq.cli.untrained.WAIT", 0.3)
+    asis = ("model=pretrained", "model.path=models/t5", "input=in.txt", "search.max_length=6")
+    told = command("seq2seq-translate", *asis)
+    assert told.status == 0, told.err
+    files = [file for file in Path("runs/t5").rglob("*") if file.is_file() and file.name != ".lock"]
+    before = {file: (file.stat().st_ino, file.stat().st_mtime_ns) for file in files}
+    assert command("seq2seq-translate", *asis).out == told.out
+    assert {file: (file.stat().st_ino, file.stat().st_mtime_ns) for file in files} == before
+    with RunDir(Path("runs/t5")).locked():
+        found = command("seq2seq-translate", *asis)
+        assert (found.status, found.out) == (4, "")
+        assert found.err == "seq2seq-translate: runs/t5: another process is at work in this run\n"
+    tokenizer = Path("models/t5/tokenizer_config.json")
+    tokenizer.write_text(tokenizer.read_text().replace('"model_max_length"', '"is_new": 1, "model_max_length"'))
+    assert command("seq2seq-translate", *asis).out == told.out
+    assert '"is_new"' in Path("runs/t5/tokenizer/shared/tokenizer_config.json").read_text()
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [
@@ -247,6 +278,9 @@ def test_without_training(command: Command, here: Path) -> None:
          "model.path: {here}/models/bert: bert is an encoder: model/encoder=pretrained takes it"),
         (["model=encoder_decoder", "model/encoder=pretrained", "model/decoder=lstm_tiny"],
          "model.encoder.path: is missing; it has to be given"),
+        (["model=pretrained", "model.pth=models/t5", "optimizer.l=1"],
+         "3 mistakes in the config\n  model.path: is missing; it has to be given\n"
+         "  model.pth: unknown key; did you mean 'path'?\n  optimizer.l: unknown key; did you mean 'lr'?\n"),
     ],
 )  # fmt: skip
 def test_mistakes(command: Command, here: Path, given: list[str], message: str) -> None:

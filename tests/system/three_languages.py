@@ -7,7 +7,8 @@ import random
 from pathlib import Path
 
 from seq2seq.data.grammar import NOTHING, Clause, NounPhrase, noun_phrase, prepositional, sentence, statement
-from seq2seq.data.lexicon import ADJECTIVES, NOUNS, NUMBERS, TIMES, VERBS, Noun, Pair
+from seq2seq.data.lexicon import ADJECTIVES, NOUNS, NUMBERS, TIMES, VERBS
+from seq2seq.data.parts_of_speech import Noun, Pair
 
 # The Chinese noun and its classifier.
 THINGS = {

@@ -5,7 +5,7 @@ import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,7 +15,7 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 from torch import nn
 
-from seq2seq.cli.compose import config_folder, groups
+from seq2seq.cli.overrides import config_folder, groups
 from seq2seq.config import RunConfig, bind_run, completed, merge, read_run, stored_form
 from seq2seq.errors import CheckpointError, ConfigError
 from seq2seq.pipeline import check, store_of
@@ -104,7 +104,10 @@ def pretrained(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 
 @pytest.mark.parametrize(("group", "choice"), CHOICES, ids=["=".join(pair) for pair in CHOICES])
-def test_every_choice_composes_binds_and_builds(group: str, choice: str, pretrained: dict[str, str]) -> None:
+def test_every_choice_composes_binds_and_builds(
+    group: str, choice: str, pretrained: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("seq2seq.training.loggers.find_spec", lambda name: SimpleNamespace(origin="installed"))
     needed = NEEDED.get((group, choice), NEEDED.get((group, None), []))
     tree = compose_tree(f"{group}={choice}", *(key.format(**pretrained) for key in needed))
     bound = bind_run(tree)
@@ -238,7 +241,7 @@ def test_the_stored_form_is_complete_and_plain(tmp_path: Path) -> None:
     stored = yaml.safe_load(run.config.read_text(encoding="utf-8"))
     assert list(stored) == [
         "format", "model", "data", "tokenizer", "optimizer", "schedule", "loss", "search", "trainer", "metrics",
-        "plugins", "cache", "init_from",
+        "loggers", "plugins", "cache", "init_from",
     ]  # fmt: skip
     encoder = {"name": "lstm", "d_model": 256, "num_layers": 3, "direction": "both", "dropout": 0.2}
     assert stored["model"]["encoder"].items() >= encoder.items()
@@ -272,7 +275,7 @@ def test_metrics_may_differ_from_the_stored_ones_and_the_best_checkpoint_stays(t
     run = store(config("+metrics.rouge={}", "trainer.metric=rouge.rougeL"), tmp_path / "run")
     changed = read_run(run, {"metrics": {"bleu": {"lowercase": True}, "ter": None, "rouge": None, "distinct": {}}})
     assert [key for key, factory in changed.metrics.items() if factory is not None] == ["bleu", "chrf", "distinct"]
-    assert changed.metrics["bleu"].options == {"tokenize": None, "lowercase": True}
+    assert changed.metrics["bleu"].options == {"tokenize": None, "lowercase": True, "split_compounds": False}
     assert list(changed.measures()) == ["bleu", "chrf", "distinct"]
     stored = read_run(run, {}).watched
     assert (stored.name, stored.lower_is_better) == ("rougeL", False)

@@ -28,7 +28,7 @@ LAYERS = (
     ("pipeline",),
     ("training_run",),
     ("export",),
-    ("reports",),
+    ("reports", "sweeps"),
     ("cli",),
 )
 ORDER = {name: place for place, names in enumerate(LAYERS) for name in names}
@@ -36,7 +36,7 @@ FILES = sorted(path for path in ROOT.rglob("*.py") if path != ROOT / "__init__.p
 CONFIG_LIBRARIES = {"hydra", "omegaconf"}
 HEAVY = {
     *("datasets", "sentencepiece", "sacrebleu", "tensorboard", "pandas", "pyarrow", "transformers", "ctranslate2"),
-    *("rouge_score", "bert_score", "comet", "plotly", "optuna", "joblib", "submitit", "ray"),
+    *("rouge_score", "bert_score", "comet", "plotly", "optuna", "joblib", "submitit", "ray", "wandb", "mlflow"),
 }
 FORBIDDEN_NAMES = {"utils", "helpers", "common", "misc"}
 

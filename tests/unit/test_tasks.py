@@ -12,7 +12,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 
-from seq2seq.cli.compose import config_folder
+from seq2seq.cli.overrides import config_folder
 from seq2seq.config import RunConfig, bind_run
 from seq2seq.data.corpus import Example, Split
 from seq2seq.pipeline import check

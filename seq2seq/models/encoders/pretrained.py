@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from seq2seq.errors import DataError
 from seq2seq.models.architecture import complete, make_config, read_architecture, read_weights
@@ -53,9 +53,7 @@ class PretrainedEncoder(Encoder):
         self.body = _encoder_of(body)
         if getattr(self.body, "pooler", None) is not None:
             self.body.pooler = None
-        tables: dict[int, nn.Parameter] = {}
-        for embedding in token_embeddings(self.body):
-            self.numbers.renumber(embedding, tables)
+        self.numbers.renumber(token_embeddings(self.body))
         self.embedding = self.body.get_input_embeddings()
         self.framing = Framing(self.numbers, architecture, ends=True)
         self.places = places_of(self.body, False)[0]
@@ -66,8 +64,7 @@ class PretrainedEncoder(Encoder):
     @staticmethod
     def complete(options: Mapping[str, Any]) -> dict[str, Any]:
         """The options with the architecture of the model at path. Raises ConfigError where it cannot be read."""
-        language = options["source_language"]
-        return complete(options, lambda path: read_architecture(path, language, encoder_only=True), False)
+        return complete(options, encoder_only=True)
 
     def load_outside_weights(self) -> None:
         """Those of the model at path. Raises ConfigError where they cannot be read, or do not fit."""

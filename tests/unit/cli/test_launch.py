@@ -44,7 +44,7 @@ def test_ranks_have_torchrun_s_environment_and_the_same_command_line(
     names = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "OMP_NUM_THREADS")
     program = f"""print(*(os.environ[name] for name in {names}), *sys.argv[2:], sep=" ", flush=True)"""
     ranks_do(monkeypatch, program, program, program)
-    assert launch(3, ["model=lstm", "run=a b"]) == 0
+    assert launch(3, ["seq2seq.cli.train", "model=lstm", "run=a b"]) == 0
     expected = [f"{rank} {rank} 3 3 127.0.0.1 2 -P -m seq2seq.cli.train model=lstm run=a b" for rank in range(3)]
     assert sorted(capfd.readouterr().out.splitlines()) == expected
     assert not is_rank()

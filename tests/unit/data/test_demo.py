@@ -29,7 +29,7 @@ from seq2seq.data.grammar import (
     subordinate,
     who,
 )
-from seq2seq.data.lexicon import Pair
+from seq2seq.data.parts_of_speech import Pair
 
 NOUN = {noun.english[0]: noun for noun in lexicon.NOUNS}
 ADJECTIVE = {adjective.english: adjective for adjective in lexicon.ADJECTIVES}

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from seq2seq.binding import options_of
-from seq2seq.cli.compose import config_folder
+from seq2seq.cli.overrides import config_folder
 from seq2seq.data import filters as module
 from seq2seq.data.corpus import Example, ListSource
 from seq2seq.data.documents import SentencesBefore

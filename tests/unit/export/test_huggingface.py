@@ -11,7 +11,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 
-from seq2seq.cli.compose import config_folder
+from seq2seq.cli.overrides import config_folder
 from seq2seq.config import bind_run
 from seq2seq.data.batch import make_batch
 from seq2seq.errors import Problem

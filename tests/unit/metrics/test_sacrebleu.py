@@ -1,4 +1,7 @@
 import math
+import random
+import shutil
+import subprocess
 from typing import get_args
 
 import pytest
@@ -149,6 +152,46 @@ def test_the_scorer_of_a_language_is_what_measures(metric):
     found = scorer.corpus_score(lines, [lines[::-1]])
     measured = metric.measure(Texts(lines, lines[::-1], "zh"), False)[""]
     assert (measured.score, measured.signature) == (found.score, str(scorer.get_signature()))
+
+
+def compounds(line, **options):
+    return BLEU(split_compounds=True, **options).scorer("de")._preprocess_segment(line)
+
+
+def test_compounds_are_split_after_the_tokenizer():
+    assert compounds("Ein E-Mail-Konto - ja.") == "Ein E ##AT##-##AT## Mail ##AT##-##AT## Konto - ja ."
+    assert compounds("1980-1990 a- -b") == "1980 - 1990 a- -b"  # 13a divides at a hyphen after a digit
+    assert compounds("1980-1990 a- -b", tokenize="none") == "1980 ##AT##-##AT## 1990 a- -b"
+
+
+def test_scores_with_compounds_by_hand():
+    # In tokens: a ##AT##-##AT## b c d against a ##AT##-##AT## x c d.
+    precisions = [4 / 5, 2 / 4, 1 / 2 / 3, 1 / 4 / 2]  # no trigram and no 4-gram: smoothed
+    found = scores(["a-b c d"], ["a-x c d"], confidence=False, bleu=BLEU(split_compounds=True))["bleu"]
+    assert found.score == pytest.approx(100 * math.prod(precisions) ** 0.25)
+    assert found.signature == (
+        f"nrefs:1|case:mixed|eff:no|tok:13a|compounds:split|smooth:exp|version:{sacrebleu.__version__}"
+    )
+    old = {"tokenize": "none", "lowercase": True}
+    split = [line.replace("-", " ##AT##-##AT## ") for line in ("Ab-cd ef gh-i", "ab-cd ef gh-x")]
+    by_hand = sacrebleu.corpus_bleu([split[0]], [[split[1]]], force=True, **old)
+    found = scores(["Ab-cd ef gh-i"], ["ab-cd ef gh-x"], bleu=BLEU(split_compounds=True, **old))["bleu"]
+    assert found.score == by_hand.score
+    assert "|case:lc|eff:no|tok:none|compounds:split|" in found.signature
+
+
+@pytest.mark.skipif(shutil.which("perl") is None, reason="no perl to compare with")
+def test_compounds_are_those_of_the_perl_script():
+    generator = random.Random(3)
+    drawn = [
+        "".join(generator.choices("ab-\u00fc\u4e2d \u00a0\u00ad1.", k=generator.randint(0, 30))) for _ in range(500)
+    ]
+    lines = [line.rstrip() for line in drawn]
+    command = ["perl", "-ple", r"s{(\S)-(\S)}{$1 ##AT##-##AT## $2}g"]
+    told = subprocess.run(
+        command, input="".join(f"{line}\n" for line in lines).encode(), capture_output=True, check=True
+    )
+    assert told.stdout.decode().split("\n")[:-1] == [compounds(line, tokenize="none") for line in lines]
 
 
 def test_a_tokenizer_that_cannot_be_used(monkeypatch):

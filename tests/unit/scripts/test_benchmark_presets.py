@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from seq2seq.cli.compose import config_folder
+from seq2seq.cli.overrides import config_folder
 from seq2seq.search.beam import Beam
 from seq2seq.text.vocab import Vocab
 

@@ -1,6 +1,6 @@
 """A model small enough to try every output: its logits are random, and fixed by the source and the prefix."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pytest
 import torch
@@ -58,6 +58,14 @@ class ToyModel(Model):
         if self.change is not None:
             self.change(row, prefix)
         return row
+
+    def log_probability(self, source: Sequence[int], tokens: Sequence[int]) -> float:
+        """Of these tokens and eos, one prefix at a time, without search."""
+        total, prefix = 0.0, (Vocab.bos,)
+        for token in [*tokens, Vocab.eos]:
+            total += torch.log_softmax(self.logits(tuple(source), prefix).double(), -1)[token].item()
+            prefix = (*prefix, token)
+        return total
 
     def start(self, source: Tensor, mask: Tensor, max_length: int) -> ToyState:
         rows = [tuple(line[real].tolist()) for line, real in zip(source, mask, strict=True)]

@@ -21,15 +21,6 @@ def search(beam, model, sources=SOURCES):
     return beam(model, *pad(sources))
 
 
-def force(model, source, tokens):
-    """The log-probability of these tokens and eos, one prefix at a time, without search."""
-    total, prefix = 0.0, (Vocab.bos,)
-    for token in [*tokens, EOS]:
-        total += torch.log_softmax(model.logits(tuple(source), prefix).double(), -1)[token].item()
-        prefix = (*prefix, token)
-    return total
-
-
 def assert_same(found, expected):
     assert [h.tokens for h in found] == [h.tokens for h in expected]
     assert [h.log_probability for h in found] == pytest.approx([h.log_probability for h in expected], abs=1e-5)
@@ -52,7 +43,7 @@ def test_greedy_takes_the_most_probable_token_at_each_step(make_model, seed):
                 break
             tokens.append(int(row.argmax()))
         assert [h.tokens for h in found] == [tokens]
-        assert found[0].log_probability == pytest.approx(force(model, source, tokens), abs=1e-5)
+        assert found[0].log_probability == pytest.approx(model.log_probability(source, tokens), abs=1e-5)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -77,7 +68,7 @@ def test_a_full_beam_equals_brute_force(make_model, seed, length_penalty):
     for source, found in zip(SOURCES, search(beam, model), strict=True):
         expected = []
         for tokens in outputs:
-            value = force(model, source, tokens)
+            value = model.log_probability(source, tokens)
             expected.append(Hypothesis(tokens, value, value / (len(tokens) + 1) ** length_penalty))
         assert_same(found, sorted(expected, key=lambda h: -h.score))
 
@@ -126,7 +117,7 @@ def test_teacher_forcing_gives_a_hypothesis_its_log_probability(make_model, seed
     model = make_model(seed, vocab_size=11)
     for source, found in zip(SOURCES, search(Beam(beam_size=4, length_penalty=0.6, nbest=4), model), strict=True):
         for hypothesis in found:
-            expected = force(model, source, hypothesis.tokens)
+            expected = model.log_probability(source, hypothesis.tokens)
             assert hypothesis.log_probability == pytest.approx(expected, abs=1e-4)
             assert hypothesis.score == pytest.approx(expected / (len(hypothesis.tokens) + 1) ** 0.6, abs=1e-4)
 
@@ -181,7 +172,9 @@ def test_a_model_that_never_ends_is_ended_at_the_limit(make_model, beam):
     for source, found in zip(SOURCES, search(beam, model), strict=True):
         assert {len(h.tokens) for h in found} == {5}
         for hypothesis in found:  # what eos costs there counts
-            assert hypothesis.log_probability == pytest.approx(force(model, source, hypothesis.tokens), abs=1e-4)
+            assert hypothesis.log_probability == pytest.approx(
+                model.log_probability(source, hypothesis.tokens), abs=1e-4
+            )
             assert hypothesis.log_probability < -25
 
 
@@ -199,7 +192,9 @@ def test_a_beam_larger_than_the_vocabulary(make_model, vocab_size):
     ):
         assert len({tuple(h.tokens) for h in found}) == len(found) == beam_size
         for hypothesis in found:
-            assert hypothesis.log_probability == pytest.approx(force(model, source, hypothesis.tokens), abs=1e-4)
+            assert hypothesis.log_probability == pytest.approx(
+                model.log_probability(source, hypothesis.tokens), abs=1e-4
+            )
     assert max(model.rows) <= beam_size * len(SOURCES)
 
 

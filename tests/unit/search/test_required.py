@@ -2,11 +2,11 @@ import itertools
 import math
 
 import pytest
-import torch
 
 from seq2seq.data.batch import pad
 from seq2seq.search.beam import Beam
 from seq2seq.search.required import Required, _shares
+from seq2seq.search.rules import Rules
 from seq2seq.text.vocab import Vocab
 
 EOS = Vocab.eos
@@ -15,14 +15,6 @@ SOURCES = [[4, 5, EOS], [6, EOS], [EOS], [5, 5, 4, EOS]]
 
 def holds(tokens, spelling):
     return any(tuple(tokens[i : i + len(spelling)]) == spelling for i in range(len(tokens) - len(spelling) + 1))
-
-
-def force(model, source, tokens):
-    total, prefix = 0.0, (Vocab.bos,)
-    for token in [*tokens, EOS]:
-        total += torch.log_softmax(model.logits(tuple(source), prefix).double(), -1)[token].item()
-        prefix = (*prefix, token)
-    return total
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
@@ -36,7 +28,7 @@ def test_a_full_beam_finds_the_best_that_has_them(make_model, seed, phrases):
     beam.require(phrases)
     for source, found in zip(SOURCES, beam(model, *pad(SOURCES)), strict=True):
         scored = [
-            (force(model, source, tokens) / (len(tokens) + 1) ** 0.6, tokens)
+            (model.log_probability(source, tokens) / (len(tokens) + 1) ** 0.6, tokens)
             for tokens in outputs
             if all(any(holds(tokens, spelling) for spelling in spellings) for spellings in phrases)
         ]
@@ -83,7 +75,7 @@ def test_a_model_that_would_never_say_them(make_model):
 
 
 def test_what_is_missing():
-    required = Required([[(4, 5, 6), (7, 8)], [(5, 9)]], 3, None)
+    required = Required([[(4, 5, 6), (7, 8)], [(5, 9)]], 3, Rules())
     assert required.total == 4
     for tokens, missing in [
         ([], 4),

@@ -2,6 +2,7 @@ import errno
 import json
 import subprocess
 import sys
+import threading
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -55,6 +56,32 @@ def test_the_same_config_opens_it_again(run: RunDir) -> None:
     assert run.read_config() == CONFIG
 
 
+def test_what_a_run_came_to(run: RunDir) -> None:
+    end = {"limit": "trainer.max_steps", "pruned": False, "metrics": {"bleu": 3.5}}
+    assert run.read_end() is None
+    assert not run.is_finished(CONFIG)
+    run.store_end(end)
+    assert run.read_end() == end
+    assert run.is_finished(CONFIG)
+    # What never makes a difference does not here either; what may grow does.
+    assert run.is_finished(changed(trainer__log_every=1, loggers={"wandb": {"project": "x"}}))
+    assert not run.is_finished(changed(trainer__max_steps=31))
+    assert not run.is_finished(changed(trainer__seed=2))
+    assert run.is_finished(changed(trainer__seed=2), free=["trainer.seed"])
+    for other in ({**end, "pruned": True}, {**end, "limit": ""}):
+        run.store_end(other)
+        assert not run.is_finished(CONFIG)
+    run.ended.write_text("{", encoding="utf-8")
+    assert run.read_end() is None
+    assert not run.is_finished(CONFIG)
+
+
+def test_without_its_checkpoints_a_run_is_not_finished(run: RunDir) -> None:
+    run.store_end({"limit": "trainer.max_steps", "pruned": False, "metrics": {}})
+    (run.checkpoints / "step_00000005").rmdir()
+    assert not run.is_finished(CONFIG)
+
+
 def test_every_key_that_differs_is_named(run: RunDir) -> None:
     given = changed(model__encoder__d_model=16, trainer__seed=2, tokenizer__max_size=7)
     del given["trainer"]["patience"]
@@ -78,6 +105,13 @@ def test_some_keys_may_be_free(run: RunDir) -> None:
         run.open_for_training(given, free=["tokenizer.max_size"])
     run.open_for_training(given, free=["tokenizer.max_size", "trainer.seed"])
     assert run.read_config() == given
+
+
+def test_loggers_may_change(run: RunDir) -> None:
+    given = changed() | {"loggers": {"wandb": {"project": "mt", "tags": ["x"]}, "mlflow": None}}
+    run.open_for_training(given)
+    run.open_for_training(changed() | {"loggers": {"wandb": {"project": "other", "tags": None}}})
+    run.open_for_training(changed())
 
 
 def test_another_component_is_named_with_its_options(run: RunDir) -> None:
@@ -238,6 +272,14 @@ def test_only_one_process_trains_in_a_run(run: RunDir) -> None:
     assert second.stdout == ""
     assert "CheckpointError" in second.stderr
     with RunDir(run.path).locked():
+        pass
+
+
+def test_a_process_that_ends_soon_is_waited_for(run: RunDir) -> None:
+    inside = run.locked()
+    inside.__enter__()
+    threading.Timer(0.2, lambda: inside.__exit__(None, None, None)).start()
+    with RunDir(run.path).locked(wait=30.0):
         pass
 
 

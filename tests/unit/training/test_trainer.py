@@ -20,7 +20,7 @@ from seq2seq.training.optimizers import AdamW
 from seq2seq.training.options import TrainerOptions
 from seq2seq.training.reporters import Reporter
 from seq2seq.training.schedules import InverseSqrt
-from seq2seq.training.trainer import Diverged, Trainer
+from seq2seq.training.trainer import HOPELESS, Diverged, Trainer
 
 SIZE, BATCHES = 29, 9  # examples, and the batches that they make
 
@@ -197,6 +197,28 @@ def test_of_two_losses_the_lower_is_better(make: Make) -> None:
     assert best(trainer) == 4
     marked = [step for step, values in told(trainer, "validation") if "validation/best" in values]
     assert marked == [2, 4]
+
+
+def test_a_hopeless_run_ends_with_a_checkpoint_and_may_be_continued(make: Make) -> None:
+    asked: list[tuple[int, float]] = []
+
+    def is_hopeless(step: int, metrics: Mapping[str, float]) -> bool:
+        asked.append((step, metrics["bleu"]))
+        return step in (6, 50)
+
+    trainer = make(validator=Scores(bleu={2: 10.0, 4: 20.0, 6: 15.0}), validate_every=2, max_steps=50)
+    trainer.is_hopeless = is_hopeless
+    assert trainer.train().step == 6
+    assert asked == [(2, 10.0), (4, 20.0), (6, 15.0)]
+    assert (trainer.reached_limit, saved(trainer)[-1], best(trainer)) == (HOPELESS, 6, 4)
+    resumed = make(validator=Scores(), validate_every=2, max_steps=50)
+    resumed.load_state_dict(trainer.state_dict())
+    assert (resumed.reached_limit, resumed.train().step) == ("", 50)
+    # At its last step no run is hopeless: it is over.
+    last = make(validator=Scores(), validate_every=50, max_steps=50)
+    last.is_hopeless = is_hopeless
+    last.train()
+    assert last.reached_limit == "trainer.max_steps"
 
 
 def test_saves_and_validations_at_different_steps(make: Make) -> None:

@@ -5,13 +5,14 @@ from pathlib import Path
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from seq2seq.cli.compose import config_folder, forgiving, groups, placed
+from seq2seq.cli.overrides import config_folder, forgiving, groups, placed
 from seq2seq.errors import ConfigError
 
 KNOWN = {
     "model": ["lstm", "mlp-2"],
     "model/encoder": ["gru", "lstm"],
     "debug": ["quick"],
+    "hydra/launcher": ["joblib"],
     "data@data.text": ["csv", "tsv"],
 }
 
@@ -84,7 +85,7 @@ def test_forgiving(typed: str, given: list[str]) -> None:
             "+model/encoder/d_model=7,8",
             "+model/encoder/d_model: is an option, not a group: type +model.encoder.d_model=7,8",
         ),
-        ("hydra/launcher=joblib", "hydra/launcher: a sweep's jobs are done here, one after the other"),
+        ("hydra/launcher=joblip", "hydra/launcher: no choice 'joblip'; did you mean 'joblib'?"),
         ("data@data.text=tvs", "data@data.text: no choice 'tvs'; did you mean 'tsv'?"),
         ("debug=[quick]", "debug: takes one choice, not a list; there are: quick"),
     ],

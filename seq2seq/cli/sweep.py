@@ -1,0 +1,365 @@
+"""The sweeps of seq2seq-train: every combination or a search by Optuna, here or wherever a launcher does the jobs."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+from seq2seq.cli.compose import Job, Sweep
+from seq2seq.cli.entry import check_all, guarded
+from seq2seq.errors import ConfigError, Problem, UserError
+
+if TYPE_CHECKING:
+    from seq2seq.sweeps.launcher import Launcher, Outcome, Task
+    from seq2seq.sweeps.optuna import Dimension, Goal, Optuna, Study
+    from seq2seq.training.run_dir import RunDir
+
+COMMAND = "seq2seq-train"
+LAST_LINES = 3  # of the screen of a job that failed
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+End = Mapping[str, Any] | None  # what ended.json holds; None where a job has come to no end
+Judged = Iterable[tuple[Job, Mapping[str, Any] | None]]  # jobs, each with what judges it
+Trained = Callable[[Job, End], None]
+
+
+def run_sweep(sweep: Sweep, command: list[str]) -> int:
+    """The status of the first job that failed; 0 where none did."""
+    from seq2seq.cli.train import check
+
+    launcher, search = _parts(sweep)
+    if search is not None:
+        return _search(sweep, search, launcher, command)
+    jobs = sweep.grid()
+    check_all(jobs, check)
+    folder = Path(jobs[0].tree["run"]).expanduser().parent
+    work = _Work(folder, command, launcher, len(jobs))
+    with work.alone():
+        work.do((job, None) for job in jobs)
+    return work.told()
+
+
+def _parts(sweep: Sweep) -> tuple[Launcher | None, Optuna | None]:
+    """The launcher, None for this process; and what searches, None for every combination.
+
+    Raises ConfigError for wrong options of either.
+    """
+    given = {"launcher": sweep.launcher, "sweeper": sweep.sweeper}
+    given = {key: node for key, node in given.items() if "name" in node}  # Hydra's own have none
+    if not given:
+        return None, None
+    from seq2seq.binding import bind
+    from seq2seq.plugins import load_components
+    from seq2seq.sweeps.options import SweepOptions
+
+    load_components()
+    try:
+        options = bind(SweepOptions, given)
+        launcher = options.launcher() if options.launcher is not None else None
+        sweeper = options.sweeper() if options.sweeper is not None else None
+    except ConfigError as error:
+        raise ConfigError(*(problem.inside("hydra") for problem in error.problems)) from None
+    return launcher, sweeper  # type: ignore[return-value]
+
+
+class _Work:
+    """A sweep as it goes on: its jobs are given to the launcher, and how each of them ends is told.
+
+    total: the number of jobs; over: those that have ended before.
+    """
+
+    def __init__(self, folder: Path, command: list[str], launcher: Launcher | None, total: int, over: int = 0) -> None:
+        self.folder = folder
+        self.command = command
+        self.launcher = launcher
+        self.total = total
+        self.over = over
+        self.counts = dict.fromkeys(("done", "ended early", "finished before", "failed", "stopped"), 0)
+        self.status = 0
+        self.lock = threading.Lock()
+        self.hidden = folder / ".sweep"
+        self.stop = self.hidden / "stop"
+
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        """Keeps a second process away from the sweep, and lets a signal stop the jobs, which save first."""
+        if self.launcher is None:  # what runs in this process hears signals itself
+            yield
+            return
+        (self.hidden / "jobs").mkdir(parents=True, exist_ok=True)
+        with (self.hidden / "lock").open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise UserError(f"{self.folder}: another process is at work on a sweep here") from error
+            except OSError:  # a file system without locks
+                pass
+            self.stop.unlink(missing_ok=True)
+            number = getattr(self.launcher, "num_jobs", None)
+            at_a_time = f"{number} at a time, " if number else ""
+            _tell(f"{self.total} jobs in {self.folder}, {at_a_time}by {type(self.launcher).__module__.split('.')[-1]}")
+            before = {number: signal.signal(number, self._receive) for number in SIGNALS}
+            try:
+                yield
+            finally:
+                for number, handler in before.items():
+                    signal.signal(number, handler)
+                self.stop.unlink(missing_ok=True)
+
+    def _receive(self, number: int, frame: FrameType | None) -> None:
+        if self.status > 128:
+            os._exit(128 + number)  # the jobs notice, and save
+        self.status = 128 + number
+        self.stop.touch()
+        os.write(2, b"\nstopping: the jobs finish a step and save (again to leave without waiting for them)\n")
+
+    def do(self, jobs: Judged, trained: Trained = lambda job, end: None) -> None:
+        """trained: told of each job that has ended, but not of one that a signal stopped."""
+        if self.launcher is None:
+            self._do_here(jobs, trained)
+            return
+        given: dict[str, Job] = {}
+
+        def tasks() -> Iterator[Task]:
+            for job, judge in jobs:
+                if self.status > 128:
+                    return
+                if not self._passed_over(job, trained):
+                    task = self._task(job, judge)
+                    given[task.name] = job
+                    yield task
+
+        def done(task: Task, outcome: Outcome) -> None:
+            end = self._ended(given[task.name], outcome, task.output)
+            if outcome.status <= 128:
+                trained(given[task.name], end)
+
+        try:
+            self.launcher.run(tasks(), done)
+        except ValueError as error:
+            raise ConfigError(Problem("hydra.launcher", str(error))) from error
+
+    def _do_here(self, jobs: Judged, trained: Trained) -> None:
+        from seq2seq.cli.job import do_job
+
+        for job, judge in jobs:
+            if self._passed_over(job, trained):
+                continue
+            print(f"{COMMAND}: {job.name}", file=sys.stderr)
+            several = (job.tree.get("trainer") or {}).get("devices", 1) != 1  # each rank reads what the job is
+            again = ["seq2seq.cli.job", str(self._task(job, judge).file)] if several else []
+            content = self._content(job, judge)
+
+            def work(content: Mapping[str, Any] = content, again: list[str] = again) -> int:
+                do_job(content, again)
+                return 0
+
+            status = guarded(COMMAND, work)
+            end = self._count(job, status)
+            if status > 128:
+                return
+            trained(job, end)
+
+    def _content(self, job: Job, judge: Mapping[str, Any] | None) -> dict[str, Any]:
+        return {"tree": job.tree, "command": self.command, "judge": judge}
+
+    def _task(self, job: Job, judge: Mapping[str, Any] | None) -> Task:
+        from seq2seq.sweeps.launcher import Task
+
+        name = hashlib.sha256(str(job.tree["run"]).encode()).hexdigest()[:16]
+        file = self.hidden.absolute() / "jobs" / f"{name}.json"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(self._content(job, judge)), encoding="utf-8")
+        output = file.with_suffix(".txt")
+        output.write_bytes(b"")
+        return Task(name, file, output, self.stop.absolute(), Path.cwd())
+
+    def _passed_over(self, job: Job, trained: Trained) -> bool:
+        """Whether the run is finished already."""
+        from seq2seq.config import bind_run, stored_form
+
+        run = _run_of(job)
+        if (job.tree.get("check") or False) is not False or run.read_end() is None:
+            return False
+        config = bind_run(job.tree)
+        corpus = config.data()
+        if not run.is_finished(stored_form(config), [corpus.key("test")] if corpus.test_is_apart else []):
+            return False
+        with self.lock:
+            self.over += 1
+            self.counts["finished before"] += 1
+            _tell(f"[{self.over}/{self.total}] finished before: {job.overrides}{_result(run.read_end())}")
+        trained(job, run.read_end())
+        return True
+
+    def _ended(self, job: Job, outcome: Outcome, output: Path) -> End:
+        """Tells how a job has ended that did so somewhere else."""
+        with self.lock:
+            end = self._count(job, outcome.status)
+            kind = "stopped" if outcome.status > 128 else "failed" if outcome.status else "done"
+            if end is not None and end["pruned"]:
+                kind = "ended early"
+            _tell(f"[{self.over}/{self.total}] {kind}: {job.overrides}{_result(end)}")
+            if kind == "failed":
+                for line in [outcome.why] if outcome.why else _last_lines(output):
+                    print(f"  {line}", file=sys.stderr)
+                told = output if not output.is_relative_to(Path.cwd()) else output.relative_to(Path.cwd())
+                print(f"  all that it told: {told}", file=sys.stderr, flush=True)
+            else:
+                for file in (output, output.with_suffix(".json")):
+                    file.unlink(missing_ok=True)
+        return end
+
+    def _count(self, job: Job, status: int) -> End:
+        end = _run_of(job).read_end() if status == 0 else None
+        if status > 128:
+            self.counts["stopped"] += 1
+            self.status = self.status or status
+            return None
+        self.over += 1
+        kind = "failed" if status else "ended early" if end is not None and end["pruned"] else "done"
+        self.counts[kind] += 1
+        if self.status <= 128:
+            self.status = self.status or status
+        return end
+
+    def told(self) -> int:
+        """Tells what has become of all. The exit status."""
+        counts = ", ".join(f"{count} {kind}" for kind, count in self.counts.items() if count)
+        left = self.total - self.over
+        more = f"{left} left" if left else ""
+        again = "; the same command goes on with what is not finished" if left or self.counts["failed"] else ""
+        _tell(f"{', '.join(filter(None, (counts, more)))}{again}")
+        if self.counts["done"] or self.counts["finished before"]:
+            print(f"  to compare them: seq2seq-evaluate 'run={self.folder}/*' split=validation", file=sys.stderr)
+        return self.status
+
+
+def _tell(text: str) -> None:
+    print(f"{COMMAND}: {text}", file=sys.stderr, flush=True)
+
+
+def _run_of(job: Job) -> RunDir:
+    from seq2seq.training.run_dir import RunDir
+
+    return RunDir(Path(job.tree["run"]).expanduser())
+
+
+def _result(end: End) -> str:
+    """The score that tells the best checkpoint, and the time."""
+    if end is None:
+        return ""
+    minutes, seconds = divmod(int(end["seconds"]), 60)
+    value = end["metrics"].get(end["metric"])
+    score = "" if value is None else f"{end['metric']} {value:.4g} at step {end['best_step']:,}, "
+    return f"  ({score}{minutes // 60}:{minutes % 60:02}:{seconds:02})"
+
+
+def _last_lines(output: Path) -> list[str]:
+    """The error, where the command has told one, and otherwise the last lines."""
+    try:
+        lines = [line for line in output.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
+    except OSError:
+        return []
+    for place, line in enumerate(lines):
+        if line.startswith(f"{COMMAND}: "):
+            return lines[place:][:LAST_LINES]
+    return lines[-LAST_LINES:]
+
+
+def _search(sweep: Sweep, optuna: Optuna, launcher: Launcher | None, command: list[str]) -> int:
+    from seq2seq.cli.train import check
+
+    if not sweep.space:
+        told = "nothing to search: give a key several values, as optimizer.lr=tag(log,interval(1e-4,1e-1))"
+        raise ConfigError(Problem("hydra.sweeper.params", told))
+    space = [_dimension(override) for override in sweep.space]
+    sample = sweep.make([*sweep.fixed, *(_first(dimension) for dimension in space)])
+    check(sample.tree)
+    folder = Path(sample.tree["run"]).expanduser().parent
+    work = _Work(folder, command, launcher, optuna.n_trials)
+    with work.alone():
+        study = optuna.study(space, sweep.fixed, _goals(sample.tree, optuna.objectives), folder)
+        work.over = study.num_over
+        numbers: dict[str, int] = {}
+
+        def jobs() -> Iterator[tuple[Job, Mapping[str, Any] | None]]:
+            for trial in study.trials():
+                job = sweep.make(trial.overrides)
+                numbers[job.tree["run"]] = trial.number
+                yield job, trial.judge
+
+        work.do(jobs(), lambda job, end: study.tell(numbers[job.tree["run"]], end))
+    _tell_best(study, sweep)
+    return work.told()
+
+
+def _tell_best(study: Study, sweep: Sweep) -> None:
+    best = study.best()
+    if len(study.goals) > 1 and best:
+        _tell(f"{len(best)} trials that no other one beats in all of {', '.join(goal.name for goal in study.goals)}:")
+    for tried in best:
+        scores = ", ".join(f"{goal.name} {value:.4g}" for goal, value in zip(study.goals, tried.values, strict=True))
+        _tell(f"best: {' '.join(tried.overrides)}  ({scores})" if len(best) == 1 else f"  {scores}: {tried.overrides}")
+
+
+def _dimension(override: Any) -> Dimension:
+    """What Hydra has parsed. Raises ConfigError for a range that cannot be searched."""
+    from seq2seq.sweeps.optuna import Dimension
+
+    key, value = override.get_key_element(), override.value()
+    logarithmic = "log" in getattr(value, "tags", ())
+    if override.is_choice_sweep():
+        return Dimension(key, choices=tuple(override.sweep_string_iterator()))
+    if override.is_interval_sweep():
+        low, high = value.start, value.end
+        whole = isinstance(low, int) and isinstance(high, int)
+        found = Dimension(key, low=low, high=high, logarithmic=logarithmic, whole=whole)
+    else:
+        steps = list(value.range())
+        whole = all(isinstance(step, int) for step in steps)
+        if len(steps) < 2:
+            raise ConfigError(Problem(key.lstrip("+"), "the range has fewer than two values"))
+        found = Dimension(key, low=min(steps), high=max(steps), step=abs(value.step), whole=whole)
+    if not found.low < found.high or (logarithmic and found.low <= 0):
+        told = "should go from a smaller to a larger number" + (", both above 0, to be logarithmic" * logarithmic)
+        raise ConfigError(Problem(key.lstrip("+"), told))
+    return found
+
+
+def _first(dimension: Dimension) -> str:
+    low = int(dimension.low) if dimension.whole else dimension.low
+    return f"{dimension.key}={dimension.choices[0] if dimension.choices else low}"
+
+
+def _goals(tree: dict[str, Any], names: list[str] | None) -> list[Goal]:
+    """Raises ConfigError for a score that training does not measure."""
+    from dataclasses import replace
+
+    from seq2seq.config import bind_run
+    from seq2seq.metrics.scores import watched_score
+    from seq2seq.sweeps.optuna import Goal
+
+    config = bind_run(tree)
+    goals = []
+    for name in names or [config.watched.name]:
+        if name in ("parameters", "seconds"):
+            goals.append(Goal(name, lower_is_better=True))
+            continue
+        try:
+            watched = watched_score(name, config.metrics, config.has_source)
+        except ConfigError as error:
+            problems = (replace(problem, path="hydra.sweeper.objectives") for problem in error.problems)
+            raise ConfigError(*problems) from None
+        goals.append(Goal(watched.name, watched.lower_is_better))
+    return goals

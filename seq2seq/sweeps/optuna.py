@@ -1,0 +1,283 @@
+"""What is tried next, by Optuna; and which runs are not worth their end."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from seq2seq.errors import ConfigError, Problem
+from seq2seq.registry import Family, NonNegativeInt, PositiveInt
+
+log = logging.getLogger(__name__)
+
+DIGITS = 4  # of a number that is tried
+
+
+@dataclass(frozen=True)
+class Dimension:
+    """The values of one key: a list, or a range with both ends. key: as Hydra takes it. step: None = any between."""
+
+    key: str
+    choices: tuple[str, ...] = ()
+    low: float = 0.0
+    high: float = 0.0
+    step: float | None = None
+    logarithmic: bool = False
+    whole: bool = False
+
+
+@dataclass(frozen=True)
+class Goal:
+    """A score that a run ends with, and whether less of it is better."""
+
+    name: str
+    lower_is_better: bool
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What is tried. judge: what a job's process needs to have its run judged, as plain values; None = it is not."""
+
+    number: int
+    overrides: Sequence[str]
+    judge: Mapping[str, Any] | None
+
+
+@dataclass(frozen=True)
+class Tried:
+    """What came of a trial."""
+
+    number: int
+    overrides: Sequence[str]
+    values: Sequence[float]
+
+
+class Sweeper:
+    """Chooses what a sweep tries, where it is not simply every combination."""
+
+
+sweepers: Family[Sweeper] = Family("hydra/sweeper", Sweeper)
+
+
+@sweepers.register("optuna")
+class Optuna(Sweeper):
+    """Looks for the best values of keys by Optuna: the tree-structured Parzen estimator (Bergstra et al. 2011), with
+    runs that stay behind ended early. The same command goes on with what was tried before.
+
+    Options:
+        n_trials: how many runs, those of earlier starts included
+        objectives: scores that shall be best, as [bleu] or [bleu, parameters]; null = what trainer.metric names
+        sampler: tpe, or random
+        startup_trials: so many are random, and none of them is ended early
+        prune: median ends a run whose best so far is below the median of others at the same step; hyperband; none
+        warmup_steps: no run is ended before this step
+        seed: of what is tried
+        study_name: null = made of the command line
+        storage: null = optuna.db in the folder of the sweep; or an address that SQLAlchemy knows
+        params: keys and what they may be, as on the command line: {optimizer.lr: 'tag(log, interval(1e-4, 1e-1))'}
+    """
+
+    def __init__(
+        self,
+        *,
+        n_trials: PositiveInt = 20,
+        objectives: list[str] | None = None,
+        sampler: Literal["tpe", "random"] = "tpe",
+        startup_trials: NonNegativeInt = 5,
+        prune: Literal["median", "hyperband", "none"] = "median",
+        warmup_steps: NonNegativeInt = 0,
+        seed: int = 1,
+        study_name: str | None = None,
+        storage: str | None = None,
+        params: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Raises ValueError where Optuna is missing."""
+        try:
+            import optuna
+        except ImportError as error:
+            raise ValueError("needs Optuna: pip install 'seq2seq[sweep]'") from error
+        if objectives is not None and not objectives:
+            raise ValueError("objectives: needs one at least; null means what trainer.metric names")
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        self.n_trials = n_trials
+        self.objectives = objectives
+        self.sampler = sampler
+        self.startup_trials = startup_trials
+        self.prune = prune if objectives is None or len(objectives) == 1 else "none"
+        self.warmup_steps = warmup_steps
+        self.seed = seed
+        self.study_name = study_name
+        self.storage = storage
+
+    def study(self, space: Sequence[Dimension], fixed: Sequence[str], goals: Sequence[Goal], folder: Path) -> Study:
+        """What was tried so far, and what shall be. fixed: the overrides of every run.
+
+        Raises ConfigError where the storage cannot be used.
+        """
+        import optuna
+        from sqlalchemy.exc import SQLAlchemyError
+
+        folder.mkdir(parents=True, exist_ok=True)
+        storage = self.storage or f"sqlite:///{folder.absolute()}/optuna.db?timeout=60"
+        about = json.dumps([sorted(fixed), [vars(dimension) for dimension in space], [vars(goal) for goal in goals]])
+        name = self.study_name or f"sweep-{hashlib.sha256(about.encode()).hexdigest()[:12]}"
+        try:
+            study = optuna.create_study(
+                storage=storage,
+                study_name=name,
+                directions=["minimize" if goal.lower_is_better else "maximize" for goal in goals],
+                pruner=self._pruner(),
+                load_if_exists=True,
+            )
+            study.sampler = self._sampler(len(study.trials))
+        except (SQLAlchemyError, ValueError, ImportError) as error:
+            told = f"cannot be used ({str(error).strip().splitlines()[0]})"
+            raise ConfigError(Problem("hydra.sweeper.storage", told)) from error
+        pruner = {"prune": self.prune, "startup_trials": self.startup_trials, "warmup_steps": self.warmup_steps}
+        judge = {"storage": storage, "study": name, "goal": goals[0].name, **pruner} if self.prune != "none" else None
+        return Study(study, space, fixed, goals, self.n_trials, judge)
+
+    def _sampler(self, tried: int) -> Any:
+        """tried: so many trials are over, whose random numbers shall not come again."""
+        import optuna
+
+        seed = self.seed + tried
+        if self.sampler == "random":
+            return optuna.samplers.RandomSampler(seed)
+        return optuna.samplers.TPESampler(seed=seed, n_startup_trials=self.startup_trials, constant_liar=True)
+
+    def _pruner(self) -> Any:
+        return make_pruner(self.prune, self.startup_trials, self.warmup_steps)
+
+
+def make_pruner(prune: str, startup_trials: int, warmup_steps: int) -> Any:
+    import optuna
+
+    if prune == "median":
+        return optuna.pruners.MedianPruner(startup_trials, warmup_steps)
+    if prune == "hyperband":
+        return optuna.pruners.HyperbandPruner(min_resource=max(1, warmup_steps))
+    return optuna.pruners.NopPruner()
+
+
+class Study:
+    """One search, that any number of starts may go on with."""
+
+    def __init__(
+        self,
+        study: Any,
+        space: Sequence[Dimension],
+        fixed: Sequence[str],
+        goals: Sequence[Goal],
+        n_trials: int,
+        judge: Mapping[str, Any] | None,
+    ) -> None:
+        self.study = study
+        self.space = space
+        self.fixed = fixed
+        self.goals = goals
+        self.n_trials = n_trials
+        self.judge = judge
+
+    @property
+    def num_over(self) -> int:
+        """The trials that are over."""
+        return sum(trial.state.is_finished() for trial in self.study.trials)
+
+    def trials(self) -> Iterator[Trial]:
+        """Those that an earlier start has left unfinished, then new ones."""
+        import optuna
+
+        left = [trial for trial in self.study.trials if not trial.state.is_finished()]
+        for found in left:
+            if found.state != optuna.trial.TrialState.RUNNING or not found.params:
+                self.study.tell(found.number, state=optuna.trial.TrialState.FAIL)
+                continue
+            yield self._trial(optuna.trial.Trial(self.study, found._trial_id))
+        while len(self.study.trials) < self.n_trials:
+            yield self._trial(self.study.ask())
+
+    def _trial(self, trial: Any) -> Trial:
+        chosen = [f"{dimension.key}={_suggest(trial, dimension)}" for dimension in self.space]
+        judge = None if self.judge is None else {**self.judge, "trial": trial._trial_id}
+        return Trial(trial.number, [*self.fixed, *chosen], judge)
+
+    def tell(self, number: int, ended: Mapping[str, Any] | None) -> None:
+        """ended: what ended.json of the run holds; None of a run that failed."""
+        import optuna
+
+        state = optuna.trial.TrialState
+        values = [score_of(ended, goal.name) for goal in self.goals] if ended is not None else []
+        if ended is not None and ended["pruned"]:
+            self.study.tell(number, state=state.PRUNED)
+        elif not values or any(value is None for value in values):
+            self.study.tell(number, state=state.FAIL)
+        else:
+            self.study.tell(number, values)
+
+    def best(self) -> list[Tried]:
+        """The best trial; of several goals, those that no other one beats in all."""
+        import optuna
+
+        if not any(trial.state == optuna.trial.TrialState.COMPLETE for trial in self.study.trials):
+            return []
+        trials = [self.study.best_trial] if len(self.goals) == 1 else self.study.best_trials
+        return [Tried(trial.number, _told(trial.params), list(trial.values)) for trial in trials]
+
+
+def score_of(ended: Mapping[str, Any], name: str) -> float | None:
+    """Of what ended.json holds; None where there is no such score."""
+    value = ended["metrics"].get(name, ended.get(name))
+    return None if value is None else float(value)
+
+
+def _told(params: Mapping[str, Any]) -> list[str]:
+    shown = {key: _number(value) if isinstance(value, float) else value for key, value in params.items()}
+    return [f"{key.lstrip('+')}={value}" for key, value in shown.items()]
+
+
+def _suggest(trial: Any, dimension: Dimension) -> str:
+    key = dimension.key
+    if dimension.choices:
+        return str(trial.suggest_categorical(key, dimension.choices))
+    if dimension.whole:
+        step = int(dimension.step or 1)
+        low, high = int(dimension.low), int(dimension.high)
+        return str(trial.suggest_int(key, low, high, step=step, log=dimension.logarithmic))
+    value = trial.suggest_float(key, dimension.low, dimension.high, step=dimension.step, log=dimension.logarithmic)
+    return _number(value)
+
+
+def _number(value: float) -> str:
+    return f"{value:.{DIGITS}g}"
+
+
+def make_judge(about: Mapping[str, Any]) -> Callable[[int, Mapping[str, float]], bool]:
+    """Tells Optuna how a run stands after a validation, and whether it may end. about: a trial's `judge`.
+
+    A database that does not answer ends no run.
+    """
+    import optuna
+    from sqlalchemy.exc import SQLAlchemyError
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    pruner = make_pruner(about["prune"], about["startup_trials"], about["warmup_steps"])
+    study = optuna.load_study(study_name=about["study"], storage=about["storage"], pruner=pruner)
+    trial = optuna.trial.Trial(study, about["trial"])
+
+    def is_hopeless(step: int, metrics: Mapping[str, float]) -> bool:
+        if about["goal"] not in metrics:
+            return False
+        try:
+            trial.report(metrics[about["goal"]], step)
+            return bool(trial.should_prune())
+        except (SQLAlchemyError, optuna.exceptions.OptunaError) as error:
+            log.warning("Optuna was not told of step %s (%s)", f"{step:,}", str(error).splitlines()[0])
+            return False
+
+    return is_hopeless
