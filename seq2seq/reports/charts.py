@@ -296,7 +296,7 @@ def parallel(found: Sequence[Aspect], systems: Sequence[System], ranking: Rankin
     titles = [aspect.key.removesuffix(".name").rsplit(".", 1)[-1] for aspect in found]
     doubled = [aspect.key if titles.count(title) > 1 else title for aspect, title in zip(found, titles, strict=True)]
     layout = _layout(
-        xaxis={"range": [-0.35, len(found) + 0.6], "visible": False, "fixedrange": True},
+        xaxis={"range": [-0.05, len(found) + 0.7], "visible": False, "fixedrange": True},
         yaxis={"range": [-0.08, 1.25], "visible": False, "fixedrange": True},
         margin={"l": 4, "r": 4, "t": 4, "b": 4},
         annotations=[*labels, *(_title(text, place) for place, text in enumerate([*doubled, ranking.title(name)]))],
@@ -338,7 +338,8 @@ def _tick(text: str, place: int, height: float) -> Chart:
 
 def _title(text: str, place: int) -> Chart:
     shown = f"<b>{chart_text(_shortened(text, 18))}</b>"
-    return {"text": shown, "x": place, "y": 1.16, "showarrow": False, "font": {"color": "@ink", "size": 13}}
+    font = {"color": "@ink", "size": 13}
+    return {"text": shown, "x": place, "y": 1.16, "xanchor": "left", "xshift": -2, "showarrow": False, "font": font}
 
 
 def attention(weights: NDArray[np.float32], source: Sequence[str], target: Sequence[str]) -> Chart:

@@ -13,7 +13,7 @@ from seq2seq.reports.charts import Chart
 from seq2seq.reports.comparison import System
 from seq2seq.reports.formats import decimal, number_of
 from seq2seq.reports.html_tables import cell, row_head, swatch, table
-from seq2seq.reports.markup import Child, Markup, element, together
+from seq2seq.reports.markup import Child, Markup, element, key_code, together
 from seq2seq.reports.ranking import Ranking, Series, value_of
 from seq2seq.reports.sweep import Importance, aspects, importance
 
@@ -26,8 +26,9 @@ MAX_SYSTEMS = 24  # that such a chart reads
 MAX_POINTS = 200  # of a curve
 ALL_POINTS = 24_000  # of all curves
 MAX_MAPS = 6  # of attention
-MAX_SCATTERS = 8
-MAX_AXES = 7  # of parallel coordinates
+MAX_SCATTERS = 6
+MAX_SHARES = 8  # of settings that are told without being asked for
+MAX_AXES = 6  # of parallel coordinates
 HEIGHT = 300  # pixels of a usual chart
 LOSSES = (("validation/loss", "Validation loss", "nats per token"), ("train/loss", "Training loss", "nats per token"))
 
@@ -165,6 +166,8 @@ def sweep_section(ranking: Ranking, figures: Figures) -> Markup | None:
     lead = f"{number_of(len(systems), 'run')}, {vary}, against {label}"
     if any(aspect.others for aspect in found):
         lead += ". Settings that always change together are one; +3 means three more, listed at the end of the page"
+    if len(found) >= len(systems):
+        lead += ". So many settings differ that these runs cannot tell which of them matters"
     parts: list[Child] = [element("p", f"{lead}.")]
     if len(found) > 1:
         parallel = charts.parallel(order[:MAX_AXES], systems, ranking, name)
@@ -197,7 +200,7 @@ def _importance(found: Sequence[Importance], number: int, label: str) -> Markup:
             class_="bar",
             aria_hidden="true",
         )
-        cells = [row_head(element("code", one.aspect.label), value=one.aspect.label), cell(bar, class_="wide")]
+        cells = [row_head(key_code(one.aspect.label), value=one.aspect.label), cell(bar, class_="wide")]
         rows.append([*cells, cell(f"{share:.0f}%", value=share), cell(f"{chance:.0f}%", value=chance)])
     title = f"Share of the variance of {label} that each setting explains by itself."
     heads = ["Setting", "", "Explained", "By chance"]
@@ -208,11 +211,11 @@ def _importance(found: Sequence[Importance], number: int, label: str) -> Markup:
         "above it says something. Settings of which each run has another value are left out. Shares of settings that "
         "work together, or were not varied evenly, need not add up to 100%."
     )
-    return together(
-        element("h3", "Which setting matters"),
-        table(title, heads, rows, class_="bars"),
-        element("p", told, class_="note"),
-    )
+    parts = [table(title, heads, rows[:MAX_SHARES], class_="bars")]
+    if len(rows) > MAX_SHARES:
+        more = table("The others.", heads, rows[MAX_SHARES:], class_="bars")
+        parts.append(element("details", element("summary", f"{len(rows) - MAX_SHARES} more settings"), more))
+    return together(element("h3", "Which setting matters"), *parts, element("p", told, class_="note"))
 
 
 def breakdown_section(ranking: Ranking, figures: Figures, training: Mapping[str, int] | None) -> Markup | None:
@@ -246,7 +249,8 @@ def breakdown_section(ranking: Ranking, figures: Figures, training: Mapping[str,
     if any(len(of_series) > 1 for _, of_series in chosen):
         told.append("Lines are means over seeds.")
     if left_out > 0:
-        told.append(f"{number_of(len(chosen), 'config')} are shown, the best and the baseline, {left_out} are not.")
+        among = ", the baseline among them" if ranking.baseline is not None else ""
+        told.append(f"Of {len(ranking.series)} configs {len(chosen)} are shown, the best ones{among}.")
     lead = element("p", " ".join(told)) if told else None
     return together(lead, legend([one for one, _ in chosen]), element("div", *parts, class_="grid"))
 

@@ -64,7 +64,8 @@ def setting(value: Any) -> str:
         return f"{value:g}"
     if isinstance(value, (list, tuple)):
         return f"[{', '.join(map(setting, value))}]"
-    return str(value)
+    told = str(value)
+    return told if told and told == told.strip() else f"'{told}'"
 
 
 def number_of(amount: int, thing: str) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 from seq2seq.reports.comparison import Significance, System
 from seq2seq.reports.formats import MISSING, count, decimal, duration, probability, setting, signed
-from seq2seq.reports.markup import Child, Markup, element, together
+from seq2seq.reports.markup import Child, Markup, element, key_code, together
 from seq2seq.reports.ranking import Ranking, Series, shared_config, value_of
 
 LEVEL = 0.05  # of significance
@@ -103,7 +103,7 @@ def results(ranking: Ranking, swatch_of: Callable[[System], Markup]) -> Markup:
         rows.append(cells)
     with_intervals = any(system.interval(name) for system in systems for name in ranking.metrics)
     what = "Scores, with their 95% intervals." if with_intervals else "Scores."
-    return table(what + " A column's head sorts by it." * (len(rows) > 1), heads, rows, sortable=len(rows) > 1)
+    return table(what + " Click on a column's head to sort." * (len(rows) > 1), heads, rows, sortable=len(rows) > 1)
 
 
 def _labelled(ranking: Ranking, name: str) -> Markup:
@@ -227,7 +227,7 @@ def configs(ranking: Ranking, keys: Sequence[str]) -> Markup:
     columns = ranking.series
     rows = []
     for key in keys:
-        cells = [row_head(element("code", key))]
+        cells = [row_head(key_code(key))]
         for one in columns:
             cells.append(cell(_values(one, key), class_="setting"))
         rows.append(cells)
@@ -244,7 +244,7 @@ def _values(one: Series, key: str) -> str:
 def shared(systems: Sequence[System]) -> Markup:
     """What all have, folded away."""
     found: Mapping[str, Any] = shared_config(systems)
-    rows = [[row_head(element("code", key)), cell(setting(value), class_="setting")] for key, value in found.items()]
+    rows = [[row_head(key_code(key)), cell(setting(value), class_="setting")] for key, value in found.items()]
     title = f"All {len(found)} settings" if len(systems) == 1 else f"{len(found)} settings that all share"
     inner = table(title, ["Setting", "Value"], rows, class_="texts")
     return element("details", element("summary", title), inner)

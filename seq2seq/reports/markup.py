@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable
 from html import escape
 from typing import Any
 
-EMPTY = frozenset({"br", "col", "hr", "input", "meta"})  # elements without an end
+EMPTY = frozenset({"br", "col", "hr", "input", "meta", "wbr"})  # elements without an end
 
 
 class Markup(str):
@@ -46,6 +47,11 @@ def _inner(child: Child) -> str:
 def said(text: str, language: str | None = None, class_: str = "said", name: str = "span") -> Markup:
     """Text of the data: in its own direction, and in its language where that is known."""
     return element(name, text, dir="auto", lang=language, class_=class_)
+
+
+def key_code(key: str) -> Markup:
+    """A key of a config, which may be broken where its words end."""
+    return element("code", Markup(re.sub(r"(?<=[._])(?=\w)", "<wbr>", escape(key))))
 
 
 def json_script(identity: str, tree: Any) -> Markup:

@@ -27,7 +27,9 @@ class Difference:
 
 @dataclass(frozen=True)
 class Piece:
-    """A word, a mark or a space of a text.  differs: the other text has it not here.  met: the reference has it."""
+    """A word, a mark or a space of a text.  differs: the other text has it not here.  met: and the reference has it,
+    beyond what the texts share.
+    """
 
     text: str
     differs: bool
@@ -100,13 +102,16 @@ def compared(text: str, other: str, reference: str) -> list[Piece]:
     for start, _, size in matcher.get_matching_blocks():
         same.update(range(start, start + size))
     left = Counter(pieces(reference))
+    left.subtract(words[place] for place in same)
     found = []
     number = 0
     for piece in own:
         if piece.isspace():
             found.append(Piece(piece, False, False))
             continue
-        found.append(Piece(piece, number not in same, left[piece] > 0))
-        left[piece] -= 1
+        differs = number not in same
+        met = differs and left[piece] > 0
+        left[piece] -= met
+        found.append(Piece(piece, differs, met))
         number += 1
     return found

@@ -10,6 +10,7 @@ from typing import Any
 from seq2seq.reports.comparison import System
 
 SEED = "trainer.seed"
+DERIVED = "model.architecture."  # what is inside a pretrained model, which follows from its path
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,11 @@ class Importance:
     share: float
     by_chance: float
 
+    @property
+    def beyond_chance(self) -> float:
+        """Of what chance leaves to be explained (epsilon squared): what aspects of few and many values rank by."""
+        return (self.share - self.by_chance) / (1 - self.by_chance)
+
 
 def aspects(systems: Sequence[System], varied: Sequence[str]) -> list[Aspect]:
     """Keys that divide the systems in the same way, as all the sizes of two architectures do, are one aspect, which has
@@ -62,7 +68,7 @@ def aspects(systems: Sequence[System], varied: Sequence[str]) -> list[Aspect]:
     found: dict[tuple[int, ...], list[str]] = {}
     for key in varied:
         division = _division([_identity(system.config.get(key)) for system in systems])
-        if key != SEED and max(division, default=0) > 0:
+        if key != SEED and not key.startswith(DERIVED) and max(division, default=0) > 0:
             found.setdefault(division, []).append(key)
     made = []
     for keys in found.values():
@@ -83,8 +89,8 @@ def _division(values: Sequence[str]) -> tuple[int, ...]:
 
 
 def importance(found: Sequence[Aspect], scores: Sequence[float]) -> list[Importance]:
-    """The largest first, without aspects of which each system has another value, which tell nothing; none where the
-    scores are all the same.
+    """What explains most beyond chance first, without aspects of which each system has another value, which tell
+    nothing; none where the scores are all the same.
     """
     number = len(scores)
     mean = sum(scores) / number if number else 0.0
@@ -100,4 +106,4 @@ def importance(found: Sequence[Aspect], scores: Sequence[float]) -> list[Importa
             continue
         between = sum(len(part) * (sum(part) / len(part) - mean) ** 2 for part in parts.values())
         told.append(Importance(aspect, between / total, (len(parts) - 1) / (number - 1)))
-    return sorted(told, key=lambda one: -one.share)
+    return sorted(told, key=lambda one: -one.beyond_chance)

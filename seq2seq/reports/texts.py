@@ -143,7 +143,7 @@ def suspicious_section(ranking: Ranking) -> Markup | None:
         cells.append(cell(f"{sentences:,}", element("small", f" {share:.1f}%"), value=sentences))
         rows.append(cells)
     heads = ["Run", *(TITLES[kind] for kind in kinds), "Sentences"]
-    caption = "Outputs that look wrong, by kind. A column's head sorts by it."
+    caption = "Outputs that look wrong, by kind. Click on a column's head to sort."
     meanings = [together(element("dt", TITLES[kind]), element("dd", f"{KINDS[kind]}.")) for kind in kinds]
     return together(
         element("p", "No judgement, but places to look at. Lengths are in letters, a Han character counting as three."),

@@ -38,8 +38,8 @@ def test_durations(seconds: float | None, told: str) -> None:
 
 
 def test_settings_are_as_they_are_typed() -> None:
-    values = [None, True, 1e-3, 0.9, "adamw", [0.9, None], 5]
-    assert [*map(setting, values)] == ["null", "true", "0.001", "0.9", "adamw", "[0.9, null]", "5"]
+    values = [None, True, 1e-3, 0.9, "adamw", [0.9, None], 5, "", " "]
+    assert [*map(setting, values)] == ["null", "true", "0.001", "0.9", "adamw", "[0.9, null]", "5", "''", "' '"]
 
 
 def test_probabilities_and_numbers_of_things() -> None:

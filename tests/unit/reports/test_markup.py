@@ -6,7 +6,7 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seq2seq.reports.markup import Markup, chart_text, element, json_script, said, together
+from seq2seq.reports.markup import Markup, chart_text, element, json_script, key_code, said, together
 
 
 def test_texts_are_escaped_and_markup_is_not() -> None:
@@ -29,6 +29,10 @@ def test_data_in_a_script_is_what_it_was_and_cannot_end_it(text: str) -> None:
     match = re.fullmatch(r'<script type="application/json" id="data">([^<>&\u2028\u2029]*)</script>', script)
     assert match is not None
     assert json.loads(match[1]) == {text: [text, "</script><!--<script>"]}
+
+
+def test_keys_break_where_their_words_end() -> None:
+    assert key_code("a.b_c<d") == "<code>a.<wbr>b_<wbr>c&lt;d</code>"
 
 
 def test_labels_of_charts_hold_no_markup_and_no_formulas() -> None:

@@ -44,7 +44,7 @@ class Read(HTMLParser):
         self.elements.append((tag, dict(attrs)))
         if tag == "script":
             self.scripts.append((dict(attrs), ""))
-        if tag not in ("meta", "br", "input"):
+        if tag not in ("meta", "br", "input", "wbr"):
             self.open.append(tag)
 
     def handle_endtag(self, tag: str) -> None:
@@ -308,8 +308,8 @@ def test_configs_show_what_differs_and_fold_away_the_rest(tmp_path: Path) -> Non
     config = {"optimizer.lr": 1.0, "optimizer.betas": [0.9, 0.98], "data.source": "en"}
     told = comparison([system("a", config=config), system("b", config=config | {"optimizer.lr": 2.0})])
     read = write(told, tmp_path)
-    assert "Setting a b optimizer.lr 1 2 2 settings that all share" in read.text
-    assert "optimizer.betas [0.9, 0.98]" in read.text
+    assert "Setting a b optimizer. lr 1 2 2 settings that all share" in read.text
+    assert "optimizer. betas [0.9, 0.98]" in read.text
 
 
 def test_every_chart_has_a_title_and_a_summary(tmp_path: Path) -> None:

@@ -42,6 +42,12 @@ def test_differing_words_are_told_and_which_of_them_the_reference_has() -> None:
     assert "".join(piece.text for piece in found) == "the big dog dog runs"
 
 
+def test_what_the_reference_has_once_is_met_once() -> None:
+    found = compared("who swum swum ?", "who is swum ?", reference="who is slowly swum ?")
+    assert [piece.text for piece in found if piece.differs] == ["swum"]
+    assert not any(piece.met for piece in found)
+
+
 def test_equal_texts_do_not_differ() -> None:
     assert not any(piece.differs for piece in compared("so so .", "so so .", "no"))
     assert all(piece.differs for piece in compared("alone", "", "") if piece.text.strip())

@@ -21,6 +21,12 @@ def test_what_is_the_same_in_all_is_no_aspect_and_an_absent_key_is_a_value() -> 
     assert [(one.key, one.values) for one in aspects(systems, ["x", "y", "z"])] == [("y", [[1, 2], None])]
 
 
+def test_what_follows_from_a_pretrained_model_is_no_setting() -> None:
+    systems = [system(name, config={"model.path": name, "model.architecture.config.d_ff": name}) for name in "ab"]
+    found = aspects(systems, ["model.path", "model.architecture.config.d_ff"])
+    assert [(one.key, list(one.others)) for one in found] == [("model.path", [])]
+
+
 def test_numbers_over_a_wide_range_have_a_logarithmic_axis() -> None:
     def of(*values: object) -> Aspect:
         return Aspect("k", [], values)
@@ -59,8 +65,10 @@ def test_chance_is_what_shuffled_values_explain_on_average() -> None:
 def test_the_most_important_is_first_and_what_tells_nothing_is_left_out() -> None:
     weak, strong = Aspect("weak", [], [1, 2, 1, 2]), Aspect("strong", [], ["x", "x", "y", "y"])
     all_different = Aspect("seconds", [], [1, 2, 3, 4])
-    found = importance([weak, all_different, strong], [1.0, 2.0, 11.0, 12.0])
-    assert [one.aspect.key for one in found] == ["strong", "weak"]
-    assert found[0].share == pytest.approx(100 / 101)
+    finer = Aspect("finer", [], ["x", "x", "y", "z"])  # explains more, but has more values to do so
+    found = importance([weak, all_different, finer, strong], [1.0, 2.0, 11.0, 11.1])
+    assert [one.aspect.key for one in found] == ["strong", "finer", "weak"]
+    assert found[0].share == pytest.approx(1 - 0.505 / np.var([1.0, 2.0, 11.0, 11.1]) / 4)
+    assert found[1].share > found[0].share
     assert importance([weak], [5.0] * 4) == []
     assert importance([Aspect("k", [], [1, 1])], [5.0, 6.0]) == []
