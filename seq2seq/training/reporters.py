@@ -14,7 +14,7 @@ import numpy as np
 from seq2seq.data.encoded import EncodedCorpus
 from seq2seq.search.alignment import AttentionMap
 from seq2seq.training.attention_image import draw
-from seq2seq.training.run_dir import FREE
+from seq2seq.training.run_dir import is_free
 
 log = logging.getLogger(__name__)
 
@@ -133,7 +133,7 @@ class TensorBoard(Reporter):
         from tensorboard.plugins.hparams.summary_v2 import hparams_pb
         from torch.utils.tensorboard.summary import hparams
 
-        kept = {key: value for key, value in options.items() if key not in FREE}
+        kept = {key: value for key, value in options.items() if not is_free(key)}
         _, _, end = hparams({}, {})  # type: ignore[no-untyped-call]
         assert self.writer.file_writer is not None
         for summary in (hparams_pb(kept, trial_id=self.name), end):

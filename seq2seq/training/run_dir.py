@@ -158,8 +158,7 @@ class RunDir:
         problems = []
         for key in sorted(old.keys() | new.keys()):
             before, after = old.get(key, ABSENT), new.get(key, ABSENT)
-            is_free = is_free(key, free)
-            if before == after or is_free or not key.startswith(prefixes):
+            if before == after or is_free(key, free) or not key.startswith(prefixes):
                 continue
             if {before, after} == {ABSENT, None}:  # an option that an older version did not have
                 continue
