@@ -283,21 +283,29 @@ def _lines(lines: Sequence[tuple[Series, Sequence[float]]], label: str) -> str:
 def attention_section(
     ranking: Ranking, figures: Figures, attention: Mapping[str, Sequence[AttentionMap]]
 ) -> Markup | None:
-    """None where none is given."""
-    parts = []
+    """Those of a sentence beside each other, the first sentence open; None where none is given."""
+    sentences: list[list[Markup]] = []
     for name, maps in attention.items():
-        for number, one in enumerate(maps[:MAX_MAPS], 1):
-            weights = one.weights(charts.MAX_TOKENS)
-            if not weights.size:
-                continue
-            source, target = one.source[: charts.MAX_TOKENS], one.target[: charts.MAX_TOKENS]
-            chart = charts.attention(weights, source, target)
-            most = [source[place] for place in weights.argmax(axis=1)]
-            told = "; ".join(f"{t} reads {s}" for t, s in zip(target, most, strict=True))
-            cut = len(one.source) > len(source) or len(one.target) > len(target)
-            caption = f"The first {charts.MAX_TOKENS} tokens of each side." if cut else ""
-            parts.append(figures.add(chart, f"{ranking.short(name)}, sentence {number}", told, caption))
+        for number, one in enumerate(maps[:MAX_MAPS]):
+            if number == len(sentences):
+                sentences.append([])
+            if one.source and one.target:
+                sentences[number].append(_map(figures, one, ranking.short(name), f"sentence {number + 1}"))
+    parts = [
+        element("details", element("summary", f"Sentence {number}"), element("div", *maps, class_="maps"), open=not i)
+        for i, (number, maps) in enumerate((n, maps) for n, maps in enumerate(sentences, 1) if maps)
+    ]
     if not parts:
         return None
     lead = "How much of each source token (above) was read while a target token (left) was written, 0 to 1."
-    return together(element("p", lead), element("div", *parts, class_="maps"))
+    return together(element("p", lead), *parts)
+
+
+def _map(figures: Figures, one: AttentionMap, name: str, sentence: str) -> Markup:
+    source, target = one.source[: charts.MAX_TOKENS], one.target[: charts.MAX_TOKENS]
+    weights = one.weights(charts.MAX_TOKENS)
+    most = [source[place] for place in weights.argmax(axis=1)]
+    told = "; ".join(f"{t} reads {s}" for t, s in zip(target, most, strict=True))
+    cut = len(one.source) > len(source) or len(one.target) > len(target)
+    caption = f"The first {charts.MAX_TOKENS} tokens of each side." if cut else ""
+    return figures.add(charts.attention(weights, source, target), name, f"Attention of {sentence}: {told}.", caption)

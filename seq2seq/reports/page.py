@@ -40,8 +40,8 @@ def write_page(
     attention: Mapping[str, Sequence[AttentionMap]] | None = None,
     training_words: Mapping[str, int] | None = None,
 ) -> Path:
-    """The file.  attention: a few maps, by the names of systems.  training_words: how often words are in the training
-    targets; without it words are rare or not by the references.
+    """The file.  attention: maps of the same few sentences, by the names of systems.  training_words: how often words
+    are in the training targets; without it words are rare or not by the references.
     """
     check_plotly()
     told = page(comparison, attention or {}, training_words, date.today())

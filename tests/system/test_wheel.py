@@ -41,6 +41,11 @@ def test_the_wheel_is_what_runs(installed: Path, tmp_path: Path) -> None:
     assert str(installed.parent) in found
 
 
+def test_the_style_and_the_script_of_pages_are_beside_their_code(installed: Path, tmp_path: Path) -> None:
+    command = "from seq2seq.reports.page import HERE; print(*sorted(path.name for path in HERE.glob('page.*')))"
+    assert run(installed / "python", "-c", command, cwd=tmp_path).split() == ["page.css", "page.js", "page.py"]
+
+
 def test_train_evaluate_translate_from_another_folder(installed: Path, tmp_path: Path) -> None:
     run(installed / "seq2seq-train", *SMALL.split(), cwd=tmp_path)
     table = run(

@@ -296,6 +296,18 @@ def test_what_is_embedded_is_limited(tmp_path: Path) -> None:
     assert [first["axes"]["steps"]["x"][0][place] for place in (0, -1)] == [10, 50_000]
 
 
+def test_maps_of_a_sentence_stand_beside_each_other(tmp_path: Path) -> None:
+    told = sweep()
+    names = [system.name for system in told.systems[:2]]
+    empty = AttentionMap([], [], [], [], [])
+    read = write(told, tmp_path, attention={names[0]: attention() * 2, names[1]: [*attention(), empty]})
+    maps = [chart for chart in read.charts.values() if chart["data"][0]["type"] == "heatmap"]
+    assert [chart["data"][0]["z"] for chart in maps] == [np.eye(3, 4).tolist()] * 3
+    assert "Sentence 1 lstm lr=0.001 seed=1 lstm lr=0.001 seed=2 Sentence 2 lstm lr=0.001 seed=1" in read.text
+    cut = "&lt;script&gt;alert(1)&lt;/scrip\u2026"
+    assert maps[0]["layout"]["xaxis"]["ticktext"] == ["\u2581a", "b", cut, "&lt;/s&gt;"]
+
+
 def test_significance_is_marked_in_words_too(tmp_path: Path) -> None:
     told = sweep()
     read = write(told, tmp_path)
