@@ -10,6 +10,8 @@ from typing import Any
 from seq2seq.registry import NonNegativeFloat, PositiveFloat
 from seq2seq.sweeps.launcher import Launcher, Outcome, Task, Work, launchers
 
+STORE = 100 * 2**20  # bytes; what jobs return is small
+
 
 @launchers.register("ray")
 class Ray(Launcher):
@@ -43,7 +45,7 @@ class Ray(Launcher):
         import ray
 
         usual = {"log_to_driver": False, "logging_level": "error"}
-        here = {} if "address" in self.init else {"include_dashboard": False}
+        here = {} if "address" in self.init else {"include_dashboard": False, "object_store_memory": STORE}
         try:
             ray.init(**{**usual, **here, **self.init})
         except (ConnectionError, TypeError, RuntimeError) as error:
