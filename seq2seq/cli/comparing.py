@@ -34,7 +34,10 @@ def of_several(run: Any) -> bool:
 
 
 def _is_pattern(run: Any) -> bool:
-    return isinstance(run, str) and any(mark in run for mark in GLOB) and not Path(run).expanduser().exists()
+    """Not what stands for a missing value."""
+    if not isinstance(run, str) or run == "???" or not any(mark in run for mark in GLOB):
+        return False
+    return not Path(run).expanduser().exists()
 
 
 def problems_of_several(options: EvaluateOptions, several: bool) -> list[Problem]:

@@ -80,8 +80,8 @@ keys for several runs
                        BLEU, chrF and TER
   table=FILE           also writes the table, as its ending says: .md, .csv (a
                        row a run) or .json (all that is known); one or a list
-  report=DIR           also makes a page of it, DIR/report.html: curves, settings,
-                       sentences; pip install 'seq2seq[report]'
+  report=DIR           also makes a page of it, DIR/report.html: curves,
+                       settings, sentences; pip install 'seq2seq[report]'
   again=true           measures those again, too, that have scores of the same
                        weights, examples, search and metrics
 

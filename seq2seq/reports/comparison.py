@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from seq2seq.errors import DataError
 from seq2seq.reports.names import without_hash
-from seq2seq.training.run_dir import FREE
+from seq2seq.training.run_dir import is_free
 
 if TYPE_CHECKING:
     from seq2seq.metrics.sacrebleu import BySacrebleu
@@ -195,7 +195,7 @@ def _lower_is_better(systems: Sequence[System]) -> set[str]:
 
 def varied_keys(systems: Sequence[System]) -> list[str]:
     """In the order of the configs."""
-    keys = dict.fromkeys(key for system in systems for key in system.config if key not in (SEED, *FREE))
+    keys = dict.fromkeys(key for system in systems for key in system.config if key != SEED and not is_free(key))
     return [key for key in keys if len({_told(system.config.get(key)) for system in systems}) > 1]
 
 
@@ -208,7 +208,7 @@ def _groups(systems: Sequence[System], labels: Mapping[str, str]) -> Iterator[Gr
     """Of a seed that several runs of a group have, the first counts: the others are copies."""
     alike: dict[str, dict[str, System]] = {}
     for system in systems:
-        rest = {k: v for k, v in system.config.items() if k not in (SEED, *FREE) and v is not None}
+        rest = {k: v for k, v in system.config.items() if k != SEED and not is_free(k) and v is not None}
         alike.setdefault(_told(rest), {}).setdefault(_told(system.config.get(SEED)), system)
     several = [list(group.values()) for group in alike.values() if len(group) > 1]
     names = [_group_name([system.name for system in group]) for group in several]

@@ -149,7 +149,7 @@ class RunDir:
         if end is None or not end["limit"] or end["pruned"] or not self.has_checkpoints:
             return False
         old, new = flatten(self.read_config()), flatten(config)
-        return all(old.get(key) == new.get(key) or _is_free(key, free) for key in old.keys() | new.keys())
+        return all(old.get(key) == new.get(key) or is_free(key, free) for key in old.keys() | new.keys())
 
     def _compare(
         self, given: Mapping[str, Any], stored: Mapping[str, Any], *prefixes: str, free: Collection[str]
@@ -158,8 +158,7 @@ class RunDir:
         problems = []
         for key in sorted(old.keys() | new.keys()):
             before, after = old.get(key, ABSENT), new.get(key, ABSENT)
-            is_free = _is_free(key, free)
-            if before == after or is_free or not key.startswith(prefixes):
+            if before == after or is_free(key, free) or not key.startswith(prefixes):
                 continue
             if {before, after} == {ABSENT, None}:  # an option that an older version did not have
                 continue
@@ -227,7 +226,7 @@ def _locked(file: IO[str]) -> bool:
     return True
 
 
-def _is_free(key: str, free: Collection[str]) -> bool:
+def is_free(key: str, free: Collection[str] = ()) -> bool:
     """Whether it may differ between two starts."""
     return key in FREE or key in free or key.startswith(FREE_GROUPS)
 

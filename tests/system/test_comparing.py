@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from seq2seq.cli.evaluate import EvaluateOptions, make_plan, measure
+from seq2seq.cli.evaluate import EvaluateOptions, load, make_plan, measure
 from seq2seq.cli.known import known_scores
 from seq2seq.errors import CheckpointError
 
@@ -155,10 +155,10 @@ def test_what_cannot_be_measured_is_told_and_the_others_go_on(command: Command, 
         (["run=runs/x*"], 4, "run=runs/x*: matches nothing; in runs there are: a-seed1, a-seed2, b"),
         (["run=elsewhere/*"], 4, "run=elsewhere/*: matches nothing; there is no folder elsewhere"),
         (
-            ["run=runs/b/*"],
+            ["run=runs/b/checkpoints/*"],
             4,
-            "run=runs/b/*: matches no run directory, which has a config.yaml, but: checkpoints, command.txt, "
-            "config.yaml, data_report.json, environment.json, evaluation, metrics.jsonl, tensorboard and 2 more",
+            "run=runs/b/checkpoints/*: matches no run directory, which has a config.yaml, but: best, last, "
+            "step_00000002, step_00000004",
         ),
         (["run=[]"], 2, "run: is an empty list"),
         (["run=runs/*", "table=t.txt"], 2, "table: t.txt: the ending should be one of .md, .csv, .json"),
@@ -209,7 +209,7 @@ def test_scores_of_weights_that_are_broken_since_are_not_known(runs: Path) -> No
     plan = make_plan(runs / "b", options, {})
     assert known_scores(plan) is None
     with pytest.raises(CheckpointError, match=r"bytes, but .* were written$"):
-        measure(plan)
+        measure(plan, *load(plan))
 
 
 def test_lines_that_were_edited_are_measured_again(runs: Path) -> None:

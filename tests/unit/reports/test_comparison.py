@@ -80,8 +80,11 @@ def test_seeds_make_a_group_and_nothing_else_does(tmp_path: Path) -> None:
     assert comparison.varied == ["init_from", "model.name", "optimizer.lr"]
 
 
-def test_an_option_that_an_older_version_did_not_have(tmp_path: Path) -> None:
-    systems = [made(tmp_path, "a1"), made(tmp_path, "a2", {"trainer.seed": 2, "trainer.newer": None})]
+def test_what_does_not_matter(tmp_path: Path) -> None:
+    systems = [
+        made(tmp_path, "a1"),
+        made(tmp_path, "a2", {"trainer.seed": 2, "trainer.newer": None, "loggers.wandb.project": "x"}),
+    ]
     comparison = compare(systems, REFERENCES)
     assert comparison.varied == []
     assert [group.name for group in comparison.groups] == ["a"]
