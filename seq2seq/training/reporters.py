@@ -14,6 +14,7 @@ import numpy as np
 from seq2seq.data.encoded import EncodedCorpus
 from seq2seq.search.alignment import AttentionMap
 from seq2seq.training.attention_image import draw
+from seq2seq.training.run_dir import is_free
 
 log = logging.getLogger(__name__)
 
@@ -84,6 +85,7 @@ class TensorBoard(Reporter):
 
         self.writer = SummaryWriter(str(folder), purge_step=resume_step + 1)
         self.step = resume_step
+        self.name = folder.resolve().parent.name
 
     def lengths(self, corpus: EncodedCorpus, part: str = "") -> None:
         """Histograms of the tokens of training examples. part: of a mixture."""
@@ -124,11 +126,17 @@ class TensorBoard(Reporter):
             self.writer.add_image(f"attention/{number}", image, step, dataformats="HWC")
 
     def finish(self, options: Mapping[str, Option], values: Mapping[str, float]) -> None:
-        """Fills the HPARAMS tab. Not by add_hparams, which would make a second run in a folder with a time stamp."""
+        """Fills a row of the HPARAMS tab, which is named as the run directory. Not by add_hparams, which would make a
+        second run in a folder with a time stamp; and without a list of hyperparameters, so that TensorBoard finds out
+        itself which differ, and shows those first.
+        """
+        from tensorboard.plugins.hparams.summary_v2 import hparams_pb
         from torch.utils.tensorboard.summary import hparams
 
+        kept = {key: value for key, value in options.items() if not is_free(key)}
+        _, _, end = hparams({}, {})  # type: ignore[no-untyped-call]
         assert self.writer.file_writer is not None
-        for summary in hparams(dict(options), dict(values)):
+        for summary in (hparams_pb(kept, trial_id=self.name), end):
             self.writer.file_writer.add_summary(summary)
         for name, value in values.items():
             self.writer.add_scalar(name, value, self.step)

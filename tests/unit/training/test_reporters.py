@@ -3,6 +3,7 @@ import json
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -143,22 +144,63 @@ def test_tensorboard_shows_attention(tmp_path: Path) -> None:
     assert events.Images("attention/1")[0].encoded_image_string.startswith(b"\x89PNG")
 
 
+def finished(folder: Path, lr: float, bleu: float, *, step: int = 40, resumed: int = 0) -> None:
+    options = {"model": "lstm", "optimizer.lr": lr, "layers": 2, "tied": True, "trainer.device": str(lr)}
+    reporter = TensorBoard(folder / "tensorboard", resume_step=resumed)
+    reporter.scalars(step, 9.0, {"train/loss": 1.0})
+    reporter.finish(options, {"best/bleu": bleu})
+    reporter.close()
+
+
 def test_tensorboard_hyperparameters_lie_in_the_same_run(tmp_path: Path) -> None:
     from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
-    reporter = TensorBoard(tmp_path, resume_step=0)
-    reporter.scalars(40, 9.0, {"train/loss": 1.0})
-    reporter.finish({"model": "lstm", "optimizer.lr": 0.5, "layers": 2, "tied": True}, {"best/bleu": 31.5})
-    reporter.close()
-    assert not [entry for entry in tmp_path.iterdir() if entry.is_dir()]
-    events = accumulate(tmp_path)
+    finished(tmp_path / "mine", 0.5, 31.5)
+    assert not [entry for entry in (tmp_path / "mine" / "tensorboard").iterdir() if entry.is_dir()]
+    events = accumulate(tmp_path / "mine" / "tensorboard")
     assert [(event.step, event.value) for event in events.Scalars("best/bleu")] == [(40, 31.5)]
     stored = events.summary_metadata["_hparams_/session_start_info"].plugin_data.content
-    options = HParamsPluginData.FromString(stored).session_start_info.hparams
+    started = HParamsPluginData.FromString(stored).session_start_info
+    options = started.hparams
     assert options["model"].string_value == "lstm"
     assert options["optimizer.lr"].number_value == 0.5
     assert options["layers"].number_value == 2
-    assert options["tied"].number_value == 1
+    assert options["tied"].bool_value is True
+    assert started.group_name == "mine"
+    assert "trainer.device" not in options
+
+
+def test_tensorboard_shows_each_run_of_a_sweep_in_a_row(tmp_path: Path) -> None:
+    """Asked as its page asks: a run that has gone on has one row, too, and what differs comes first."""
+    from tensorboard import context
+    from tensorboard.backend.event_processing.data_provider import MultiplexerDataProvider
+    from tensorboard.backend.event_processing.plugin_event_multiplexer import EventMultiplexer
+    from tensorboard.plugins.base_plugin import TBContext
+    from tensorboard.plugins.hparams import api_pb2, backend_context, get_experiment, list_session_groups
+
+    finished(tmp_path / "lr=0.5", 0.5, 31.5)
+    finished(tmp_path / "lr=0.1", 0.1, 30.0)
+    time.sleep(1)  # TensorBoard orders files by the second of their start
+    finished(tmp_path / "lr=0.1", 0.1, 33.0, step=60, resumed=40)
+    TensorBoard(tmp_path / "unfinished" / "tensorboard", resume_step=0).close()
+    multiplexer = EventMultiplexer().AddRunsFromDirectory(str(tmp_path))
+    multiplexer.Reload()
+    provider = MultiplexerDataProvider(multiplexer, str(tmp_path))
+    backend = backend_context.Context(TBContext(data_provider=provider))
+    asked = context.RequestContext(), backend, "experiment"
+    experiment = get_experiment.Handler(*asked, api_pb2.GetExperimentRequest()).run()
+    found = [(info.name, info.differs) for info in experiment.hparam_infos]
+    assert found == [("optimizer.lr", True), ("layers", False), ("model", False), ("tied", False)]
+    metrics = [info.name.tag for info in experiment.metric_infos]
+    assert metrics[0] == "best/bleu"
+    request = api_pb2.ListSessionGroupsRequest(
+        start_index=0, slice_size=10, allowed_statuses=[api_pb2.STATUS_SUCCESS],
+        col_params=[api_pb2.ColParams(metric=api_pb2.MetricName(tag="best/bleu"))],
+    )  # fmt: skip
+    rows = list_session_groups.Handler(*asked, request).run().session_groups
+    told = {row.name: (row.hparams["optimizer.lr"].number_value, row.metric_values[0].value) for row in rows}
+    assert told == {"lr=0.5": (0.5, 31.5), "lr=0.1": (0.1, 33.0)}
+    assert len(rows) == 2
 
 
 def test_tensorboard_comes_silently_and_late(tmp_path: Path) -> None:
