@@ -247,7 +247,7 @@ def of_aspect(aspect: Aspect, systems: Sequence[System], ranking: Ranking, name:
         "hovertemplate": f"mean %{{y:.{ranking.places(name)}f}}<extra></extra>",
         "marker": {"symbol": "line-ew", "size": 26, "line": {"width": 2, "color": "@ink"}},
     }
-    told = [setting(value) for value in aspect.choices]
+    told = _names([*aspect.choices])
     axis: dict[str, Any] = {"tickvals": choices, "ticktext": [chart_text(_shortened(text, 18)) for text in told]}
     if aspect.is_logarithmic:
         low, high = math.log10(choices[0]), math.log10(choices[-1])
@@ -259,6 +259,13 @@ def of_aspect(aspect: Aspect, systems: Sequence[System], ranking: Ranking, name:
         axis = {key: value for key, value in axis.items() if key not in ("tickvals", "ticktext")}
     layout = _layout(xaxis=_axis(_last_words(aspect), **axis), yaxis=_axis(ranking.title(name), nticks=6))
     return {"data": [dashes, marks], "layout": layout}
+
+
+def _names(values: Sequence[Any]) -> list[str]:
+    """Of values of a config; of paths the ends, where these are enough."""
+    told = [setting(value) for value in values]
+    ends = [text.rstrip("/").rsplit("/", 1)[-1] for text in told]
+    return ends if len({*ends}) == len({*told}) else told
 
 
 def _last_words(aspect: Aspect) -> str:
@@ -291,7 +298,10 @@ def parallel(found: Sequence[Aspect], systems: Sequence[System], ranking: Rankin
             }
         )
     ends = [(decimal(score, ranking.places(name)), place) for score, place in ((low, 0.0), (high, 1.0))]
-    ticks = [[(setting(value), _height(aspect, value)) for value in _told_values(aspect)] for aspect in found]
+    ticks = []
+    for aspect in found:
+        values = _told_values(aspect)
+        ticks.append([(text, _height(aspect, v)) for text, v in zip(_names(values), values, strict=True)])
     labels = [_tick(text, place, height) for place, of_axis in enumerate([*ticks, ends]) for text, height in of_axis]
     titles = [aspect.key.removesuffix(".name").rsplit(".", 1)[-1] for aspect in found]
     doubled = [aspect.key if titles.count(title) > 1 else title for aspect, title in zip(found, titles, strict=True)]
@@ -355,7 +365,7 @@ def attention(weights: NDArray[np.float32], source: Sequence[str], target: Seque
         "xgap": 1,
         "ygap": 1,
         "colorscale": [[0, "@h0"], [0.5, "@h1"], [1, "@h2"]],
-        "colorbar": {"thickness": 10, "outlinewidth": 0, "tickvals": [0, 0.5, 1], "len": 1},
+        "showscale": False,
         "text": [[f"{_token(t)} \u2190 {_token(s)}" for s in source] for t in target],
         "hovertemplate": "%{text}: %{z:.2f}<extra></extra>",
     }
@@ -373,8 +383,8 @@ def attention(weights: NDArray[np.float32], source: Sequence[str], target: Seque
         "data": [data],
         "layout": layout,
         "height": CELL * rows + 130,
-        "min_width": CELL * columns + 200,
-        "max_width": CELL * columns + 260,
+        "min_width": CELL * columns + 140,
+        "max_width": CELL * columns + 180,
     }
 
 

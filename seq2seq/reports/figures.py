@@ -297,8 +297,9 @@ def attention_section(
     ]
     if not parts:
         return None
-    lead = "How much of each source token (above) was read while a target token (left) was written, 0 to 1."
-    return together(element("p", lead), *parts)
+    lead = "How much of each source token (above) was read while a target token (left) was written: "
+    scale = element("span", "0 ", element("span", class_="scale"), " 1")
+    return together(element("p", lead, scale), *parts)
 
 
 def _map(figures: Figures, one: AttentionMap, name: str, sentence: str) -> Markup:

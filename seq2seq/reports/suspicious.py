@@ -77,6 +77,7 @@ def repeated(text: str) -> str | None:
             if run == size * (TIMES - 1):
                 start = place + size + 1 - TIMES * size
                 return " ".join(words[start : start + size])
-    several = Counter(tuple(folded[place : place + MAX_WORDS]) for place in range(len(folded) - MAX_WORDS + 1))
-    often = next((gram for gram, number in several.items() if number >= TIMES), None)
-    return " ".join(often) if often is not None else None
+    grams = [*zip(*(folded[place:] for place in range(MAX_WORDS)), strict=False)]
+    several = Counter(grams)
+    often = next((place for place, gram in enumerate(grams) if several[gram] >= TIMES), None)
+    return " ".join(words[often : often + MAX_WORDS]) if often is not None else None

@@ -16,7 +16,7 @@ from seq2seq.reports.suspicious import expansion, repeated, suspicions
         ("the cat the cat the dog", None),
         ("a b c a b c a b c", "a b c"),
         ("a b c d, a b c d; a b c d", "a b c d"),
-        ("a b c d x a b c d y a b c d", "a b c d"),
+        ("A b c d x a b c d y a B c d", "A b c d"),
         ("a b c x a b c y a b c", None),
         ("a b c d e a b c d e", None),
         ("\u4e00\u4e8c\u4e00\u4e8c\u4e00\u4e8c", "\u4e00 \u4e8c"),
