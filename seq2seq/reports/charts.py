@@ -370,6 +370,7 @@ def attention(weights: NDArray[np.float32], source: Sequence[str], target: Seque
         "hovertemplate": "%{text}: %{z:.2f}<extra></extra>",
     }
     top = {"tickvals": list(range(columns)), "ticktext": [*map(_token, source)], "side": "top", "tickangle": -50}
+    top["ticklabeloverflow"] = "allow"
     left = {"tickvals": list(range(rows)), "ticktext": [*map(_token, target)], "autorange": "reversed"}
     shown = {
         "showgrid": False,
@@ -378,13 +379,13 @@ def attention(weights: NDArray[np.float32], source: Sequence[str], target: Seque
         "automargin": True,
         "tickfont": {"color": "@ink", "size": 13},
     }
-    layout = _layout(xaxis=top | shown, yaxis=left | shown, margin={"l": 20, "r": 10, "t": 20, "b": 8})
+    layout = _layout(xaxis=top | shown, yaxis=left | shown, margin={"l": 20, "r": 70, "t": 20, "b": 8})
     return {
         "data": [data],
         "layout": layout,
         "height": CELL * rows + 130,
-        "min_width": CELL * columns + 140,
-        "max_width": CELL * columns + 180,
+        "min_width": CELL * columns + 190,
+        "max_width": CELL * columns + 230,
     }
 
 

@@ -78,11 +78,11 @@ def scores_figure(ranking: Ranking, figures: Figures) -> Markup | None:
     summary = f"{ranking.short(ranking.best.name)} is best with {decimal(value_of(ranking.best, name))}."
     baseline = ranking.baseline
     shown = ranking.systems[:MAX_ROWS]
+    number = len(ranking.systems)
+    which = "each run" if len(shown) == number else f"the {len(shown)} best of {number} runs"
     if baseline is not None and baseline not in shown:
-        shown = [*shown[:-1], baseline]
-    which = (
-        "each run" if len(shown) == len(ranking.systems) else f"the {len(shown)} best of {len(ranking.systems)} runs"
-    )
+        shown = [*shown, baseline]
+        which += " and of the baseline"
     interval = " with its 95% interval" if ranking.best.interval(name) else ""
     told = f"of {which}{interval}; {direction}."
     if baseline is not None:

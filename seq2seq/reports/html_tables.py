@@ -81,10 +81,9 @@ def results(ranking: Ranking, swatch_of: Callable[[System], Markup]) -> Markup:
     best = {name: _best(ranking, name) for name in [*ranking.metrics, *(name for name, *_ in own)]}
     rows = []
     for system in systems:
-        own_name = element("span", ranking.short(system.name), class_="name")
-        name = element("span", swatch_of(system), own_name, class_="run")
         marked = element("small", "baseline", class_="tag") if system is ranking.baseline else None
-        cells = [row_head(name, " ", marked, value=system.name)]
+        name = element("span", ranking.short(system.name), " " if marked else None, marked, class_="name")
+        cells = [row_head(element("span", swatch_of(system), name, class_="run"), value=system.name)]
         for score in ranking.metrics:
             cells.append(_score_cell(ranking, system, score, best[score] == value_of(system, score)))
         for score, _, places, _ in own:

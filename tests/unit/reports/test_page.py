@@ -285,11 +285,11 @@ def test_what_is_embedded_is_limited(tmp_path: Path) -> None:
         system(f"run-{i:02}", 20.0 + i / 10, {"optimizer.lr": float(i)}, [f"{line} {i}" for line in lines], curves=long)
         for i in range(40)
     ]
-    told = comparison(systems, sources=lines, references=lines)
+    told = comparison(systems, sources=lines, references=lines, baseline="run-00")
     read = write(told, tmp_path)
     assert (tmp_path / "new/folder/report.html").stat().st_size < 2_500_000
     assert "The 11 best of 39 runs are here." in read.text
-    assert "of the 20 best of 40 runs" in read.text
+    assert "of the 20 best of 40 runs and of the baseline" in read.text
     assert f"Of {40 * number:,} outputs it shows those of" in read.text
     assert "at most 200 points" in read.text
     first = next(chart for chart in read.charts.values() if "axes" in chart)
