@@ -156,7 +156,8 @@ class _Work:
             if self._passed_over(job, trained):
                 continue
             print(f"{COMMAND}: {job.name}", file=sys.stderr)
-            several = (job.tree.get("trainer") or {}).get("devices", 1) != 1  # each rank reads what the job is
+            devices = (job.tree.get("trainer") or {}).get("devices")
+            several = type(devices) is int and devices > 1  # each rank reads what the job is
             again = ["seq2seq.cli.job", str(self._task(job, judge).file)] if several else []
             content = self._content(job, judge)
 
