@@ -159,7 +159,7 @@ def test_several_mistakes_at_once(command: Command) -> None:
         "seq2seq-train: 6 mistakes in the config\n"
         "  data.source: is missing; it has to be given, if only as null\n"
         "  data.target: is missing; it has to be given\n"
-        "  foo: unknown key; there are: cache, data, init_from, loss, metrics, model, optimizer, plugins, schedule, "
+        "  foo: unknown key; there are: cache, data, init_from, loggers, loss, metrics, model, optimizer, plugins, schedule, "
         "search, tokenizer, trainer\n"
         "  model.encoder.dropout: should be less than 1, but is 1.5\n"
         "  optimizer.lrr: unknown key; did you mean 'lr'?\n"
