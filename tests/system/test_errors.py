@@ -159,8 +159,8 @@ def test_several_mistakes_at_once(command: Command) -> None:
         "seq2seq-train: 6 mistakes in the config\n"
         "  data.source: is missing; it has to be given, if only as null\n"
         "  data.target: is missing; it has to be given\n"
-        "  foo: unknown key; there are: cache, data, init_from, loggers, loss, metrics, model, optimizer, plugins, schedule, "
-        "search, tokenizer, trainer\n"
+        "  foo: unknown key; there are: cache, data, init_from, loggers, loss, metrics, model, optimizer, plugins, "
+        "schedule, search, tokenizer, trainer\n"
         "  model.encoder.dropout: should be less than 1, but is 1.5\n"
         "  optimizer.lrr: unknown key; did you mean 'lr'?\n"
         "  trainer.max_steps: should be a whole number, but is 'many'\n",
