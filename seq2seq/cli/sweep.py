@@ -199,7 +199,7 @@ class _Work:
         with self.lock:
             self.over += 1
             self.counts["finished before"] += 1
-            _tell(f"[{self.over}/{self.total}] finished before: {job.overrides}{_result(run.read_end())}")
+            self._tell_end("finished before", job, run.read_end())
         trained(job, run.read_end())
         return True
 
@@ -210,7 +210,7 @@ class _Work:
             kind = "stopped" if outcome.status > 128 else "failed" if outcome.status else "done"
             if end is not None and end["pruned"]:
                 kind = "ended early"
-            _tell(f"[{self.over}/{self.total}] {kind}: {job.overrides}{_result(end)}")
+            self._tell_end(kind, job, end)
             if kind == "failed":
                 for line in [outcome.why] if outcome.why else _last_lines(output):
                     print(f"  {line}", file=sys.stderr)
@@ -220,6 +220,10 @@ class _Work:
                 for file in (output, output.with_suffix(".json")):
                     file.unlink(missing_ok=True)
         return end
+
+    def _tell_end(self, kind: str, job: Job, end: End) -> None:
+        parts = [f"[{self.over}/{self.total}] {kind}", *_result(end), job.overrides]
+        print("  ".join(parts), file=sys.stderr, flush=True)
 
     def _count(self, job: Job, status: int) -> End:
         end = _run_of(job).read_end() if status == 0 else None
@@ -256,14 +260,14 @@ def _run_of(job: Job) -> RunDir:
     return RunDir(Path(job.tree["run"]).expanduser())
 
 
-def _result(end: End) -> str:
-    """The score that tells the best checkpoint, and the time."""
+def _result(end: End) -> list[str]:
+    """The time, and the score that tells the best checkpoint."""
     if end is None:
-        return ""
+        return []
     minutes, seconds = divmod(int(end["seconds"]), 60)
     value = end["metrics"].get(end["metric"])
-    score = "" if value is None else f"{end['metric']} {value:.4g} at step {end['best_step']:,}, "
-    return f"  ({score}{minutes // 60}:{minutes % 60:02}:{seconds:02})"
+    score = [] if value is None else [f"{end['metric']} {value:.4g}"]
+    return [f"{minutes // 60}:{minutes % 60:02}:{seconds:02}", *score]
 
 
 def _last_lines(output: Path) -> list[str]:

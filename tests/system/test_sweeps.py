@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -36,13 +37,14 @@ def test_joblib(command: Command, tiny: tuple[str, ...]) -> None:
     assert (told.status, told.out) == (1, "")
     first, *lines = told.err.splitlines()
     assert first == "seq2seq-train: 4 jobs in sweep, 2 at a time, by joblib"
-    heads = [line.partition("] ")[2] for line in lines if line.startswith("seq2seq-train: [")]
-    assert sorted(head.partition("  (")[0] for head in heads) == [
-        "done: optimizer.lr=0.01 trainer.seed=1",
-        "done: optimizer.lr=0.01 trainer.seed=2",
-        "failed: optimizer.lr=1e+45 trainer.seed=1",
-        "failed: optimizer.lr=1e+45 trainer.seed=2",
+    heads = [line.partition("] ")[2].split("  ") for line in lines if line.startswith("[")]
+    assert sorted((head[0], head[-1]) for head in heads) == [
+        ("done", "optimizer.lr=0.01 trainer.seed=1"),
+        ("done", "optimizer.lr=0.01 trainer.seed=2"),
+        ("failed", "optimizer.lr=1e+45 trainer.seed=1"),
+        ("failed", "optimizer.lr=1e+45 trainer.seed=2"),
     ]
+    assert all(re.fullmatch(r"\d:\d\d:\d\d  bleu [\d.]+", "  ".join(head[1:-1])) for head in heads if head[0] == "done")
     assert "  seq2seq-train: the loss is not finite at step 2; nothing was saved yet" in lines
     assert lines[-2:] == [
         "seq2seq-train: 2 done, 2 failed; the same command goes on with what is not finished",
@@ -55,7 +57,7 @@ def test_joblib(command: Command, tiny: tuple[str, ...]) -> None:
     }
     told = command("seq2seq-train", "-m", *given)
     assert told.status == 1
-    assert told.err.count("] finished before: optimizer.lr=0.01 trainer.seed=") == 2
+    assert told.err.count("] finished before  ") == 2
     assert "seq2seq-train: 2 finished before, 2 failed; " in told.err
 
 
