@@ -147,7 +147,19 @@ class Sweep:
                 jobs.append(self.make([*self.fixed, *varied]))
         if faults:
             raise ConfigError(*dict.fromkeys(problem for fault in faults for problem in fault.problems))
-        return jobs
+        return _without_twins(jobs)
+
+
+def _without_twins(jobs: list[Job]) -> list[Job]:
+    """Each job once. Raises ConfigError where different ones would have the same run."""
+    found: dict[str, Job] = {}
+    for job in jobs:
+        run = job.tree.get("run", job.name)
+        if found.setdefault(str((run, job.name)), job).tree != job.tree:
+            raise ConfigError(
+                Problem("run", f"two jobs of the sweep would be {run}: their values differ in signs alone")
+            )
+    return list(found.values())
 
 
 def _job(

@@ -182,7 +182,6 @@ def measure(plan: Plan, loaded: LoadedRun, choice: Choice | None) -> dict[str, A
     from seq2seq.training.checkpoint import write_replaced
 
     options, folder, parts = plan.options, plan.folder, plan.parts
-    loaded, choice = load(plan)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=folder).close()

@@ -18,6 +18,7 @@ from typing import Any
 from seq2seq.cli.entry import guarded
 from seq2seq.cli.launch import is_rank
 from seq2seq.errors import UserError
+from seq2seq.sweeps.launcher import PARENT
 
 POLL = 1.0  # seconds
 WAIT = 60.0  # seconds; the job of a sweep that was killed needs some, to notice and to save
@@ -27,7 +28,8 @@ def main() -> None:
     """The entry point. The exit status is that of seq2seq-train."""
     file = Path(sys.argv[1])
     if not is_rank():  # ranks are told by the process that has started them
-        threading.Thread(target=_follow_parent, args=(os.getppid(),), daemon=True).start()
+        parent = int(os.environ.get(PARENT, os.getppid()))
+        threading.Thread(target=_follow_parent, args=(parent,), daemon=True).start()
 
     def work() -> int:
         do_job(_read(file), ["seq2seq.cli.job", str(file)])

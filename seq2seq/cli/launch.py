@@ -34,9 +34,10 @@ def launch(number: int, arguments: Sequence[str]) -> int:
         for rank in ranks:
             rank.send_signal(received)
 
+    before = {}
     for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(each) != signal.SIG_IGN:  # as nohup does with SIGHUP
-            signal.signal(each, pass_on)
+            before[each] = signal.signal(each, pass_on)
     port = _free_port()
     try:
         for rank in range(number):
@@ -46,6 +47,8 @@ def launch(number: int, arguments: Sequence[str]) -> int:
         for process in ranks:
             process.kill()
             process.wait()
+        for each, handler in before.items():
+            signal.signal(each, handler)
 
 
 def _wait(ranks: Sequence[subprocess.Popen[bytes]]) -> list[int]:

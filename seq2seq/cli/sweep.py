@@ -10,7 +10,8 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -42,9 +43,8 @@ def run_sweep(sweep: Sweep, command: list[str]) -> int:
         return _search(sweep, search, launcher, command)
     jobs = sweep.grid()
     check_all(jobs, check)
-    folder = Path(jobs[0].tree["run"]).expanduser().parent
-    work = _Work(folder, command, launcher, len(jobs))
-    with work.alone():
+    work = _Work(sweep, jobs[0], command, launcher, len(jobs))
+    with work.alone(locked=launcher is not None):
         work.do((job, None) for job in jobs)
     return work.told()
 
@@ -75,53 +75,67 @@ def _parts(sweep: Sweep) -> tuple[Launcher | None, Optuna | None]:
 class _Work:
     """A sweep as it goes on: its jobs are given to the launcher, and how each of them ends is told.
 
-    total: the number of jobs; over: those that have ended before.
+    job: any of them; their runs lie in one folder. total: the number of jobs.
     """
 
-    def __init__(self, folder: Path, command: list[str], launcher: Launcher | None, total: int, over: int = 0) -> None:
-        self.folder = folder
+    def __init__(self, sweep: Sweep, job: Job, command: list[str], launcher: Launcher | None, total: int) -> None:
+        self.folder = Path(job.tree["run"]).expanduser().parent
         self.command = command
         self.launcher = launcher
         self.total = total
-        self.over = over
+        self.over = 0  # jobs
         self.counts = dict.fromkeys(("done", "ended early", "finished before", "failed", "stopped"), 0)
-        self.status = 0
+        self.status = 0  # of the first job that failed
+        self.received: int | None = None  # a signal
         self.lock = threading.Lock()
-        self.hidden = folder / ".sweep"
+        about = repr([sorted(sweep.fixed), sorted(str(override.input_line) for override in sweep.space)])
+        self.hidden = self.folder / ".sweep" / hashlib.sha256(about.encode()).hexdigest()[:8]
         self.stop = self.hidden / "stop"
 
     @contextlib.contextmanager
-    def alone(self) -> Iterator[None]:
-        """Keeps a second process away from the sweep, and lets a signal stop the jobs, which save first."""
-        if self.launcher is None:  # what runs in this process hears signals itself
+    def alone(self, locked: bool) -> Iterator[None]:
+        """Keeps a second process away from the same sweep, and lets a signal stop jobs of a launcher, which save first.
+
+        locked: False where each run's own lock is enough.
+        """
+        if not locked:
             yield
             return
-        (self.hidden / "jobs").mkdir(parents=True, exist_ok=True)
+        self.hidden.mkdir(parents=True, exist_ok=True)
         with (self.hidden / "lock").open("w") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
-                raise UserError(f"{self.folder}: another process is at work on a sweep here") from error
+                raise UserError(f"{self.folder}: another process is at work on this sweep") from error
             except OSError:  # a file system without locks
                 pass
             self.stop.unlink(missing_ok=True)
+            if self.launcher is None:  # what runs in this process hears signals itself
+                yield
+                return
             number = getattr(self.launcher, "num_jobs", None)
             at_a_time = f"{number} at a time, " if number else ""
             _tell(f"{self.total} jobs in {self.folder}, {at_a_time}by {type(self.launcher).__module__.split('.')[-1]}")
-            before = {number: signal.signal(number, self._receive) for number in SIGNALS}
+            heard = [number for number in SIGNALS if signal.getsignal(number) != signal.SIG_IGN]  # as nohup does
+            before = {number: signal.signal(number, self._receive) for number in heard}
             try:
                 yield
             finally:
                 for number, handler in before.items():
                     signal.signal(number, handler)
-                self.stop.unlink(missing_ok=True)
+            self.stop.unlink(missing_ok=True)  # not after a fault, which jobs may not have noticed yet
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
-        if self.status > 128:
+        if self.received is not None:
+            if number == signal.SIGHUP:  # kernel and shell both send one
+                return
             os._exit(128 + number)  # the jobs notice, and save
-        self.status = 128 + number
+        self.received = number
         self.stop.touch()
-        os.write(2, b"\nstopping: the jobs finish a step and save (again to leave without waiting for them)\n")
+        try:
+            os.write(2, b"\nstopping: the jobs finish a step and save (again to leave without waiting for them)\n")
+        except OSError:  # the terminal is gone
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
 
     def do(self, jobs: Judged, trained: Trained = lambda job, end: None) -> None:
         """trained: told of each job that has ended, but not of one that a signal stopped."""
@@ -132,22 +146,21 @@ class _Work:
 
         def tasks() -> Iterator[Task]:
             for job, judge in jobs:
-                if self.status > 128:
+                if self.received is not None:
                     return
                 if not self._passed_over(job, trained):
                     task = self._task(job, judge)
                     given[task.name] = job
+                    with self.lock:
+                        self._tell_job("begun", job, None)
                     yield task
 
         def done(task: Task, outcome: Outcome) -> None:
             end = self._ended(given[task.name], outcome, task.output)
-            if outcome.status <= 128:
+            if not outcome.stopped:
                 trained(given[task.name], end)
 
-        try:
-            self.launcher.run(tasks(), done)
-        except ValueError as error:
-            raise ConfigError(Problem("hydra.launcher", str(error))) from error
+        self.launcher.run(tasks(), done)
 
     def _do_here(self, jobs: Judged, trained: Trained) -> None:
         from seq2seq.cli.job import do_job
@@ -158,16 +171,24 @@ class _Work:
             print(f"{COMMAND}: {job.name}", file=sys.stderr)
             devices = (job.tree.get("trainer") or {}).get("devices")
             several = type(devices) is int and devices > 1  # each rank reads what the job is
-            again = ["seq2seq.cli.job", str(self._task(job, judge).file)] if several else []
+            task = self._task(job, judge) if several else None
+            again = ["seq2seq.cli.job", str(task.file)] if task is not None else []
             content = self._content(job, judge)
 
             def work(content: Mapping[str, Any] = content, again: list[str] = again) -> int:
-                do_job(content, again)
+                try:
+                    do_job(content, again)
+                except SystemExit as ended:  # of ranks that were launched
+                    return int(ended.code or 0)
                 return 0
 
             status = guarded(COMMAND, work)
-            end = self._count(job, status)
-            if status > 128:
+            if task is not None:
+                _remove(task.output)
+            stopped = status > 128
+            end = self._count(job, status, stopped)
+            if stopped:
+                self.received = status - 128
                 return
             trained(job, end)
 
@@ -180,10 +201,13 @@ class _Work:
         name = hashlib.sha256(str(job.tree["run"]).encode()).hexdigest()[:16]
         file = self.hidden.absolute() / "jobs" / f"{name}.json"
         file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch(mode=0o600)  # the address of a storage may hold a password
         file.write_text(json.dumps(self._content(job, judge)), encoding="utf-8")
         output = file.with_suffix(".txt")
         output.write_bytes(b"")
-        return Task(name, file, output, self.stop.absolute(), Path.cwd())
+        devices = (job.tree.get("trainer") or {}).get("devices")
+        number = devices if type(devices) is int else 1
+        return Task(name, file, output, self.stop.absolute(), Path.cwd(), devices=number)
 
     def _passed_over(self, job: Job, trained: Trained) -> bool:
         """Whether the run is finished already."""
@@ -199,55 +223,68 @@ class _Work:
         with self.lock:
             self.over += 1
             self.counts["finished before"] += 1
-            self._tell_end("finished before", job, run.read_end())
+            self._tell_job("finished before", job, run.read_end())
         trained(job, run.read_end())
         return True
 
     def _ended(self, job: Job, outcome: Outcome, output: Path) -> End:
         """Tells how a job has ended that did so somewhere else."""
         with self.lock:
-            end = self._count(job, outcome.status)
-            kind = "stopped" if outcome.status > 128 else "failed" if outcome.status else "done"
+            end = self._count(job, outcome.status, outcome.stopped)
+            kind = "stopped" if outcome.stopped else "failed" if outcome.status else "done"
             if end is not None and end["pruned"]:
                 kind = "ended early"
-            self._tell_end(kind, job, end)
+            self._tell_job(kind, job, end)
             if kind == "failed":
-                for line in [outcome.why] if outcome.why else _last_lines(output):
+                killed = f"was killed by {_signal_name(outcome.status - 128)}" if outcome.status > 128 else ""
+                for line in filter(None, [*([outcome.why] if outcome.why else _last_lines(output)), killed]):
                     print(f"  {line}", file=sys.stderr)
                 told = output if not output.is_relative_to(Path.cwd()) else output.relative_to(Path.cwd())
                 print(f"  all that it told: {told}", file=sys.stderr, flush=True)
             else:
-                for file in (output, output.with_suffix(".json")):
-                    file.unlink(missing_ok=True)
+                _remove(output)
         return end
 
-    def _tell_end(self, kind: str, job: Job, end: End) -> None:
+    def _tell_job(self, kind: str, job: Job, end: End) -> None:
         parts = [f"[{self.over}/{self.total}] {kind}", *_result(end), job.overrides]
         print("  ".join(parts), file=sys.stderr, flush=True)
 
-    def _count(self, job: Job, status: int) -> End:
-        end = _run_of(job).read_end() if status == 0 else None
-        if status > 128:
+    def _count(self, job: Job, status: int, stopped: bool) -> End:
+        if stopped:
             self.counts["stopped"] += 1
-            self.status = self.status or status
             return None
+        end = _run_of(job).read_end() if status == 0 else None
         self.over += 1
         kind = "failed" if status else "ended early" if end is not None and end["pruned"] else "done"
         self.counts[kind] += 1
-        if self.status <= 128:
-            self.status = self.status or status
+        self.status = self.status or status
         return end
 
     def told(self) -> int:
         """Tells what has become of all. The exit status."""
-        counts = ", ".join(f"{count} {kind}" for kind, count in self.counts.items() if count)
-        left = self.total - self.over
-        more = f"{left} left" if left else ""
-        again = "; the same command goes on with what is not finished" if left or self.counts["failed"] else ""
-        _tell(f"{', '.join(filter(None, (counts, more)))}{again}")
+        left = self.total - self.over - self.counts["stopped"]
+        counts = [f"{count} {kind}" for kind, count in self.counts.items() if count]
+        counts += [f"{left} not begun"] if left > 0 else []
+        again = "the same command goes on with what is not finished"
+        more = left > 0 or self.counts["failed"] or self.counts["stopped"]
+        _tell("; ".join([", ".join(counts) or "nothing was left to do", *([again] if more else [])]))
         if self.counts["done"] or self.counts["finished before"]:
             print(f"  to compare them: seq2seq-evaluate 'run={self.folder}/*' split=validation", file=sys.stderr)
-        return self.status
+        return 128 + self.received if self.received is not None else self.status
+
+
+def _remove(output: Path) -> None:
+    for file in (output, output.with_suffix(".json")):
+        file.unlink(missing_ok=True)
+
+
+def _signal_name(number: int) -> str:
+    """SIGKILL: often since memory was not enough."""
+    try:
+        name = signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+    return f"{name}: was memory not enough?" if number == signal.SIGKILL else name
 
 
 def _tell(text: str) -> None:
@@ -289,27 +326,54 @@ def _search(sweep: Sweep, optuna: Optuna, launcher: Launcher | None, command: li
         told = "nothing to search: give a key several values, as optimizer.lr=tag(log,interval(1e-4,1e-1))"
         raise ConfigError(Problem("hydra.sweeper.params", told))
     space = [_dimension(override) for override in sweep.space]
-    sample = sweep.make([*sweep.fixed, *(_first(dimension) for dimension in space)])
-    check(sample.tree)
-    folder = Path(sample.tree["run"]).expanduser().parent
-    work = _Work(folder, command, launcher, optuna.n_trials)
-    with work.alone():
-        study = optuna.study(space, sweep.fixed, _goals(sample.tree, optuna.objectives), folder)
+    for place in (0.0, 0.382):  # values between the ends, too: what takes whole numbers refuses them
+        sample = sweep.make([*sweep.fixed, *(_at(dimension, place) for dimension in space)])
+        try:
+            check(sample.tree)
+        except ConfigError as error:
+            raise _with_hint(error, space) from None
+    work = _Work(sweep, sample, command, launcher, optuna.n_trials)
+    with work.alone(locked=True):
+        study = optuna.study(space, sweep.fixed, _goals(sample.tree, optuna.objectives), work.folder)
         work.over = study.num_over
-        numbers: dict[str, int] = {}
+        lock = threading.Lock()
+        numbers: dict[str, list[int]] = {}  # of the trials at work, by their runs: those of the same values share one
 
         def jobs() -> Iterator[tuple[Job, Mapping[str, Any] | None]]:
             for trial in study.trials():
                 job = sweep.make(trial.overrides)
-                numbers[job.tree["run"]] = trial.number
-                yield job, trial.judge
+                with lock:
+                    sharing = numbers.setdefault(job.tree["run"], [])
+                    sharing.append(trial.number)
+                if len(sharing) == 1:
+                    yield job, trial.judge
 
-        work.do(jobs(), lambda job, end: study.tell(numbers[job.tree["run"]], end))
-    _tell_best(study, sweep)
+        def trained(job: Job, end: End) -> None:
+            with lock:
+                told = numbers.pop(job.tree["run"])
+            for number in told:
+                study.tell(number, end)
+            work.over += len(told) - 1
+
+        work.do(jobs(), trained)
+    _tell_best(study)
     return work.told()
 
 
-def _tell_best(study: Study, sweep: Sweep) -> None:
+def _with_hint(error: ConfigError, space: Sequence[Dimension]) -> ConfigError:
+    """On ranges of numbers, where whole ones were wanted."""
+    ranges = {d.key.lstrip("+") for d in space if not d.choices and not d.whole and d.step is None}
+    hint = "int(interval(...)) has whole numbers alone"
+    told = [
+        replace(problem, message=f"{problem.message}; {hint}")
+        if problem.path in ranges and "whole" in problem.message
+        else problem
+        for problem in error.problems
+    ]
+    return ConfigError(*told)
+
+
+def _tell_best(study: Study) -> None:
     best = study.best()
     if len(study.goals) > 1 and best:
         _tell(f"{len(best)} trials that no other one beats in all of {', '.join(goal.name for goal in study.goals)}:")
@@ -336,21 +400,27 @@ def _dimension(override: Any) -> Dimension:
         if len(steps) < 2:
             raise ConfigError(Problem(key.lstrip("+"), "the range has fewer than two values"))
         found = Dimension(key, low=min(steps), high=max(steps), step=abs(value.step), whole=whole)
+    if logarithmic and found.step is not None:
+        raise ConfigError(Problem(key.lstrip("+"), "steps have no logarithmic scale: tag(log,interval(...)) has"))
     if not found.low < found.high or (logarithmic and found.low <= 0):
         told = "should go from a smaller to a larger number" + (", both above 0, to be logarithmic" * logarithmic)
         raise ConfigError(Problem(key.lstrip("+"), told))
     return found
 
 
-def _first(dimension: Dimension) -> str:
-    low = int(dimension.low) if dimension.whole else dimension.low
-    return f"{dimension.key}={dimension.choices[0] if dimension.choices else low}"
+def _at(dimension: Dimension, place: float) -> str:
+    """A value at a place from 0, the lowest or first one, to 1."""
+    if dimension.choices:
+        return f"{dimension.key}={dimension.choices[int(place * len(dimension.choices))]}"
+    value = dimension.low + place * (dimension.high - dimension.low)
+    if dimension.step is not None or dimension.whole:
+        step = dimension.step or 1
+        value = dimension.low + step * int((value - dimension.low) / step)
+    return f"{dimension.key}={int(value) if dimension.whole else f'{value:.4g}'}"
 
 
 def _goals(tree: dict[str, Any], names: list[str] | None) -> list[Goal]:
     """Raises ConfigError for a score that training does not measure."""
-    from dataclasses import replace
-
     from seq2seq.config import bind_run
     from seq2seq.metrics.scores import watched_score
     from seq2seq.sweeps.optuna import Goal

@@ -40,7 +40,7 @@ class Joblib(Launcher):
         def one(task: Task) -> None:
             slot = slots.get()
             try:
-                outcome = Work()(replace(task, environment=self._environment(slot)))
+                outcome = Work()(replace(task, environment=self._environment(slot, task.devices)))
             finally:
                 slots.put(slot)
             done(task, outcome)
@@ -49,10 +49,11 @@ class Joblib(Launcher):
         parallel = Parallel(n_jobs=self.num_jobs, backend="threading", batch_size=1, pre_dispatch="n_jobs")
         parallel(delayed(one)(task) for task in tasks)
 
-    def _environment(self, slot: int) -> dict[str, str]:
+    def _environment(self, slot: int, devices: int) -> dict[str, str]:
         variables = {} if "OMP_NUM_THREADS" in os.environ else {"OMP_NUM_THREADS": str(self.threads)}
         if self.gpus:
-            variables["CUDA_VISIBLE_DEVICES"] = self.gpus[slot % len(self.gpus)]
+            own = (self.gpus[(slot * devices + device) % len(self.gpus)] for device in range(devices))
+            variables["CUDA_VISIBLE_DEVICES"] = ",".join(dict.fromkeys(own))
         return variables
 
 

@@ -12,8 +12,10 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from seq2seq.errors import UserError
 from seq2seq.registry import Family
 
+PARENT = "SEQ2SEQ_PARENT"  # the variable that tells a job which process has started it
 POLL = 0.2  # seconds
 
 
@@ -22,7 +24,7 @@ class Task:
     """A job for `python -m seq2seq.cli.job FILE`, here or on another machine that sees the same disk.
 
     output: what the job writes on its screen.  stop: as soon as this file is there, the job saves and ends.
-    environment: variables of its own.
+    environment: variables of its own.  devices: how many processes train in it.
     """
 
     name: str
@@ -31,14 +33,25 @@ class Task:
     stop: Path
     folder: Path  # the working directory
     environment: Mapping[str, str] = field(default_factory=dict)
+    devices: int = 1
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """status: the exit status; of a signal, as shells count. why: of a job that its launcher lost."""
+    """status: the exit status; of a signal, as shells count. stopped: whether the sweep asked for the end.
+
+    why: of a job that its launcher lost.
+    """
 
     status: int
+    stopped: bool = False
     why: str = ""
+
+
+class LauncherError(UserError):
+    """What does the jobs cannot be used."""
+
+    exit_status = 2
 
 
 class Launcher(ABC):
@@ -49,7 +62,7 @@ class Launcher(ABC):
         """Does each task by `Work`, wherever jobs are done, and after each of them, in this process, `done`.
 
         tasks: taken one by one, when there is room for it and `done` has been told of those before that have ended.
-        Raises ValueError where the launcher cannot be used.
+        Raises LauncherError.
         """
 
 
@@ -71,7 +84,7 @@ class Work:
             process = self.process = subprocess.Popen(
                 command,
                 cwd=task.folder,
-                env={**os.environ, **task.environment},
+                env={**os.environ, **task.environment, PARENT: str(os.getpid())},
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -87,4 +100,5 @@ class Work:
                 if process.poll() is None:
                     process.send_signal(signal.SIGTERM)
                     process.wait()
-        return Outcome(process.returncode if process.returncode >= 0 else 128 - process.returncode)
+        status = process.returncode if process.returncode >= 0 else 128 - process.returncode
+        return Outcome(status, stopped and status != 0)

@@ -16,6 +16,7 @@ from seq2seq.registry import Family, NonNegativeInt, PositiveInt
 log = logging.getLogger(__name__)
 
 DIGITS = 4  # of a number that is tried
+AGAIN = "again"  # in a trial: the number of the one that failed
 
 
 @dataclass(frozen=True)
@@ -186,20 +187,28 @@ class Study:
 
     @property
     def num_over(self) -> int:
-        """The trials that are over."""
-        return sum(trial.state.is_finished() for trial in self.study.trials)
+        """The trials that are over, without those that failed."""
+        return sum(trial.state.name in ("COMPLETE", "PRUNED") for trial in self.study.trials)
 
     def trials(self) -> Iterator[Trial]:
-        """Those that an earlier start has left unfinished, then new ones."""
+        """Those that an earlier start has left unfinished, or that failed there, each of these once more; then new
+        ones.
+        """
         import optuna
 
-        left = [trial for trial in self.study.trials if not trial.state.is_finished()]
-        for found in left:
-            if found.state != optuna.trial.TrialState.RUNNING or not found.params:
-                self.study.tell(found.number, state=optuna.trial.TrialState.FAIL)
-                continue
-            yield self._trial(optuna.trial.Trial(self.study, found._trial_id))
-        while len(self.study.trials) < self.n_trials:
+        state = optuna.trial.TrialState
+        earlier = self.study.get_trials(deepcopy=False)
+        left = [trial for trial in earlier if trial.state == state.RUNNING and trial.params]
+        again = {trial.user_attrs.get(AGAIN) for trial in earlier}
+        for trial in earlier:
+            if trial.state == state.RUNNING and not trial.params:  # killed before it had values
+                self.study.tell(trial.number, state=state.FAIL)
+            elif trial.state == state.FAIL and trial.params and not {trial.number, *trial.user_attrs} & {*again, AGAIN}:
+                self.study.enqueue_trial(trial.params, user_attrs={AGAIN: trial.number})
+        new = self.n_trials - self.num_over - len(left)
+        for trial in left:
+            yield self._trial(optuna.trial.Trial(self.study, trial._trial_id))
+        for _ in range(new):
             yield self._trial(self.study.ask())
 
     def _trial(self, trial: Any) -> Trial:
@@ -266,17 +275,23 @@ def make_judge(about: Mapping[str, Any]) -> Callable[[int, Mapping[str, float]],
     from sqlalchemy.exc import SQLAlchemyError
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    pruner = make_pruner(about["prune"], about["startup_trials"], about["warmup_steps"])
-    study = optuna.load_study(study_name=about["study"], storage=about["storage"], pruner=pruner)
-    trial = optuna.trial.Trial(study, about["trial"])
+    trials: list[Any] = []
+
+    def opened() -> Any:
+        if not trials:
+            pruner = make_pruner(about["prune"], about["startup_trials"], about["warmup_steps"])
+            study = optuna.load_study(study_name=about["study"], storage=about["storage"], pruner=pruner)
+            trials.append(optuna.trial.Trial(study, about["trial"]))
+        return trials[0]
 
     def is_hopeless(step: int, metrics: Mapping[str, float]) -> bool:
         if about["goal"] not in metrics:
             return False
         try:
+            trial = opened()
             trial.report(metrics[about["goal"]], step)
             return bool(trial.should_prune())
-        except (SQLAlchemyError, optuna.exceptions.OptunaError) as error:
+        except (SQLAlchemyError, optuna.exceptions.OptunaError, KeyError) as error:
             log.warning("Optuna was not told of step %s (%s)", f"{step:,}", str(error).splitlines()[0])
             return False
 

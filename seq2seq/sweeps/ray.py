@@ -8,7 +8,7 @@ from itertools import islice
 from typing import Any
 
 from seq2seq.registry import NonNegativeFloat, PositiveFloat
-from seq2seq.sweeps.launcher import Launcher, Outcome, Task, Work, launchers
+from seq2seq.sweeps.launcher import Launcher, LauncherError, Outcome, Task, Work, launchers
 
 STORE = 100 * 2**20  # bytes; what jobs return is small
 
@@ -48,8 +48,9 @@ class Ray(Launcher):
         here = {} if "address" in self.init else {"include_dashboard": False, "object_store_memory": STORE}
         try:
             ray.init(**{**usual, **here, **self.init})
-        except (ConnectionError, TypeError, RuntimeError) as error:
-            raise ValueError(f"Ray does not start ({str(error).strip().splitlines()[0]})") from error
+        except (ConnectionError, TypeError, ValueError, RuntimeError) as error:
+            told = (str(error).strip() or type(error).__name__).splitlines()[0]
+            raise LauncherError(f"hydra.launcher: Ray does not start ({told})") from error
         try:
             self._run(ray, iter(tasks), done)
         finally:
@@ -58,8 +59,9 @@ class Ray(Launcher):
     def _run(self, ray: Any, waiting: Iterator[Task], done: Callable[[Task, Outcome], None]) -> None:
         function = ray.remote(num_cpus=self.num_cpus, num_gpus=self.num_gpus, max_retries=0)(_work)
         running: dict[Any, Task] = {}
+        self._check_room(ray)
         while True:
-            for task in islice(waiting, self._room(ray) - len(running)):
+            for task in islice(waiting, max(0 if running else 1, self._room(ray) - len(running))):
                 running[function.remote(task)] = task
             if not running:
                 return
@@ -68,19 +70,21 @@ class Ray(Launcher):
                 try:
                     outcome = ray.get(reference)
                 except ray.exceptions.RayError as error:
-                    outcome = Outcome(1, str(error).strip().splitlines()[0])
+                    outcome = Outcome(1, why=str(error).strip().splitlines()[0])
                 done(running.pop(reference), outcome)
 
     def _room(self, ray: Any) -> int:
-        """How many jobs the cluster can do at a time. Raises ValueError where it can do none."""
+        """How many jobs the cluster can do at a time."""
         resources = ray.cluster_resources()
         room = int(resources.get("CPU", 0) // self.num_cpus)
         if self.num_gpus:
             room = min(room, int(resources.get("GPU", 0) / self.num_gpus))
-        if not room:
-            needed = f"{self.num_cpus:g} CPUs and {self.num_gpus:g} GPUs"
-            raise ValueError(f"no machine of the cluster has {needed}, which hydra.launcher asks for")
         return room
+
+    def _check_room(self, ray: Any) -> None:
+        if not self._room(ray):
+            needed = f"{self.num_cpus:g} CPUs and {self.num_gpus:g} GPUs"
+            raise LauncherError(f"hydra.launcher: Ray has no {needed} for a job")
 
 
 def _work(task: Task) -> Outcome:

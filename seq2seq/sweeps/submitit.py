@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from seq2seq.registry import NonNegativeInt, PositiveInt
-from seq2seq.sweeps.launcher import POLL, Launcher, Outcome, Task, Work, launchers
+from seq2seq.sweeps.launcher import POLL, Launcher, LauncherError, Outcome, Task, Work, launchers
 
 
 class _Submitted(Work):
@@ -36,20 +36,29 @@ class _Submitit(Launcher):
         raise NotImplementedError
 
     def run(self, tasks: Iterable[Task], done: Callable[[Task, Outcome], None]) -> None:
+        from submitit.core.utils import FailedJobError
+
         waiting = iter(tasks)
         executor: Any = None
         running: list[tuple[Task, Any]] = []
         while True:
-            room = self.num_jobs - len(running)
-            if new := list(islice(waiting, room)):
-                executor = executor or self._executor(new[0].file.parents[1] / "submitit")
-                running += zip(new, executor.map_array(_Submitted(), new), strict=True)
+            if new := list(islice(waiting, self.num_jobs - len(running))):
+                try:
+                    executor = executor or self._executor(new[0].file.parents[1] / "submitit")
+                    running += zip(new, executor.map_array(_Submitted(), new), strict=True)
+                except (RuntimeError, OSError, ValueError, FailedJobError) as error:
+                    told = (str(error).strip() or type(error).__name__).splitlines()[-1]
+                    raise LauncherError(f"hydra/launcher: submitit cannot submit ({told})") from error
             if not running:
                 return
             ended = [(task, job) for task, job in running if job.done()]
-            running = [pair for pair in running if pair not in ended]
+            in_queue = [pair for pair in running if pair[0].stop.exists() and pair[1].state == "PENDING"]
+            running = [pair for pair in running if pair not in (*ended, *in_queue)]
             for task, job in ended:
                 done(task, _outcome(job))
+            for task, job in in_queue:
+                job.cancel(check=False)
+                done(task, Outcome(128 + signal.SIGTERM, stopped=True))
             if not ended:
                 time.sleep(POLL)
 
@@ -75,7 +84,7 @@ def _outcome(job: Any) -> Outcome:
         result = job.result()
         assert isinstance(result, Outcome)
         return result
-    return Outcome(1, f"{(str(error).strip() or type(error).__name__).splitlines()[-1]}; see {job.paths.stderr}")
+    return Outcome(1, why=f"{(str(error).strip() or type(error).__name__).splitlines()[-1]}; see {job.paths.stderr}")
 
 
 @launchers.register("submitit_slurm")

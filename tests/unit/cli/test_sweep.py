@@ -1,16 +1,23 @@
 """Sweeps composed: their jobs, what a search may try, and what is refused."""
 
+import json
+import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
+import optuna
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
+from seq2seq.cli import sweep as module
 from seq2seq.cli.compose import Job, Sweep, compose_jobs
-from seq2seq.cli.sweep import _dimension, _parts
+from seq2seq.cli.sweep import _dimension, _parts, run_sweep
 from seq2seq.errors import ConfigError
-from seq2seq.sweeps.optuna import Dimension
+from seq2seq.sweeps.launcher import Launcher, LauncherError, Outcome, Task
+from seq2seq.sweeps.optuna import Dimension, Optuna
+from seq2seq.training.run_dir import RunDir
 
 Compose = Callable[..., Sweep]
 
@@ -105,6 +112,7 @@ def test_what_a_search_may_try(typed: str, dimension: Dimension) -> None:
             "lr: should go from a smaller to a larger number, both above 0, to be logarithmic",
         ),
         ("++n=range(1,2)", "n: the range has fewer than two values"),
+        ("++n=tag(log,range(1,9))", "n: steps have no logarithmic scale: tag(log,interval(...)) has"),
     ],
 )
 def test_what_a_search_cannot_try(typed: str, message: str) -> None:
@@ -151,3 +159,125 @@ def test_options_of_launchers_and_sweepers(compose: Compose, arguments: list[str
     with pytest.raises(ConfigError) as caught:
         _parts(compose("-m", *arguments))
     assert str(caught.value) == message
+
+
+class Fake(Launcher):
+    """Ends the jobs at once, or two at a time, with the next of the given outcomes."""
+
+    def __init__(self, *outcomes: Outcome, at_a_time: int = 1) -> None:
+        self.outcomes = list(outcomes)
+        self.at_a_time = at_a_time
+        self.trees: list[dict[str, Any]] = []
+
+    def run(self, tasks: Iterable[Task], done: Callable[[Task, Outcome], None]) -> None:
+        waiting: list[Task] = []
+        for task in tasks:
+            self.trees.append(json.loads(task.file.read_bytes())["tree"])
+            task.output.write_text("one\nseq2seq-train: it is broken\n", encoding="utf-8")
+            waiting.append(task)
+            if len(waiting) == self.at_a_time:
+                self._end(waiting, done)
+        self._end(waiting, done)
+
+    def _end(self, waiting: list[Task], done: Callable[[Task, Outcome], None]) -> None:
+        while waiting:
+            tree, outcome = self.trees[-len(waiting)], self.outcomes.pop(0)
+            if outcome.status == 0:
+                run = RunDir(Path(tree["run"]))
+                run.path.mkdir(parents=True, exist_ok=True)
+                end = {"limit": "x", "pruned": False, "seconds": 61, "metric": "bleu", "metrics": {"bleu": 3.0}}
+                run.store_end(end)
+            done(waiting.pop(0), outcome)
+
+
+@pytest.fixture
+def swept(
+    compose: Compose, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., tuple[int, list[str]]]:
+    """The status and the lines of a sweep by a launcher."""
+
+    def run(launcher: Launcher | None, *arguments: str, search: Optuna | None = None) -> tuple[int, list[str]]:
+        monkeypatch.setattr(module, "_parts", lambda sweep: (launcher, search))
+        status = run_sweep(compose("-m", "trainer.device=cpu", *arguments), ["seq2seq-train"])
+        return status, capsys.readouterr().err.splitlines()
+
+    return run
+
+
+GOOD, KILLED, BAD = Outcome(0), Outcome(137), Outcome(3)
+
+
+def test_a_job_that_is_killed_does_not_stop_the_others(swept: Callable[..., tuple[int, list[str]]]) -> None:
+    status, lines = swept(Fake(GOOD, KILLED, BAD, GOOD), "trainer.seed=1,2,3,4", "run=x")
+    assert status == 137
+    assert lines == [
+        "seq2seq-train: 4 jobs in x, by test_sweep",
+        "[0/4] begun  trainer.seed=1",
+        "[1/4] done  0:01:01  bleu 3  trainer.seed=1",
+        "[1/4] begun  trainer.seed=2",
+        "[2/4] failed  trainer.seed=2",
+        "  seq2seq-train: it is broken",
+        "  was killed by SIGKILL: was memory not enough?",
+        lines[7],
+        "[2/4] begun  trainer.seed=3",
+        "[3/4] failed  trainer.seed=3",
+        "  seq2seq-train: it is broken",
+        lines[11],
+        "[3/4] begun  trainer.seed=4",
+        "[4/4] done  0:01:01  bleu 3  trainer.seed=4",
+        "seq2seq-train: 2 done, 2 failed; the same command goes on with what is not finished",
+        "  to compare them: seq2seq-evaluate 'run=x/*' split=validation",
+    ]
+    outputs = {f"  all that it told: {file}" for file in Path("x/.sweep").glob("*/jobs/*.txt")}
+    assert {lines[7], lines[11]} == outputs
+
+
+def test_a_stopped_sweep_begins_nothing_more(swept: Callable[..., tuple[int, list[str]]]) -> None:
+    class Stopped(Fake):
+        def run(self, tasks: Iterable[Task], done: Callable[[Task, Outcome], None]) -> None:
+            waiting = iter(tasks)
+            task = next(waiting)
+            signal.raise_signal(signal.SIGTERM)
+            assert task.stop.exists()
+            done(task, Outcome(143, stopped=True))
+            assert list(waiting) == []
+
+    status, lines = swept(Stopped(), "trainer.seed=1,2,3", "run=x")
+    assert status == 143
+    told = "seq2seq-train: 1 stopped, 2 not begun; the same command goes on with what is not finished"
+    assert lines[-2:] == ["[0/3] stopped  trainer.seed=1", told]
+    assert not list(Path("x/.sweep").glob("*/stop"))
+
+
+def test_a_search_whose_trials_have_the_same_values(swept: Callable[..., tuple[int, list[str]]]) -> None:
+    """They share a run, whether it is at work or over."""
+    fake = Fake(*[GOOD] * 8, at_a_time=2)
+    status, lines = swept(fake, "trainer.seed=1,2,3", "run=x", search=Optuna(n_trials=8, prune="none"))
+    assert status == 0
+    assert lines[-3].startswith("seq2seq-train: best: trainer.seed=")
+    assert len({tree["run"] for tree in fake.trees}) <= 3
+    (name,) = optuna.get_all_study_names("sqlite:///x/optuna.db")
+    trials = optuna.load_study(study_name=name, storage="sqlite:///x/optuna.db").trials
+    assert [trial.state.name for trial in trials] == ["COMPLETE"] * 8
+
+
+def test_a_search_of_whole_numbers_among_others(swept: Callable[..., tuple[int, list[str]]]) -> None:
+    with pytest.raises(ConfigError) as caught:
+        swept(Fake(), "model.encoder.num_layers=interval(1,4)", "run=x", search=Optuna(n_trials=8))
+    told = (
+        "model.encoder.num_layers: should be a whole number, but is 2.146; int(interval(...)) has whole numbers alone"
+    )
+    assert str(caught.value) == told
+
+
+def test_the_same_job_twice(compose: Compose) -> None:
+    assert len(compose("-m", "trainer.seed=1,2,1").grid()) == 2
+    with pytest.raises(ConfigError, match=r"^run: two jobs of the sweep would be runs/data\.train=_a: their"):
+        compose("-m", "data.train='#a','!a'").grid()
+
+
+def test_a_cluster_that_is_not_there(compose: Compose, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nonexistent")
+    sweep = compose("-m", "trainer.device=cpu", "trainer.seed=1,2", "run=x", "hydra/launcher=submitit_slurm")
+    with pytest.raises(LauncherError, match=r"^hydra/launcher: submitit cannot submit \("):
+        run_sweep(sweep, ["seq2seq-train"])

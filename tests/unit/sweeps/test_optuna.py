@@ -90,10 +90,24 @@ def test_a_killed_sweep_goes_on_with_the_runs_that_it_left(tmp_path: Path) -> No
     assert trials[0].overrides == left[0].overrides
     # A later start asks for more; the values tried are new ones, whatever the seed.
     more = study(tmp_path, n_trials=6)
-    new = [trial for trial in more.trials() if more.tell(trial.number, None) is None]
+    new = [trial for trial in more.trials() if more.tell(trial.number, end(1.0)) is None]
     assert [trial.number for trial in new] == [4, 5]
     old = [tuple(trial.overrides) for trial in (*left, *trials)]
     assert not set(old) & {tuple(trial.overrides) for trial in new}
+
+
+def test_what_failed_is_tried_once_more_at_the_next_start(tmp_path: Path) -> None:
+    first = study(tmp_path, n_trials=3)
+    failed = [trial for trial in first.trials() if first.tell(trial.number, None) is None]
+    assert (len(failed), first.num_over) == (3, 0)
+    second = study(tmp_path, n_trials=3)
+    again = [trial for trial in second.trials() if second.tell(trial.number, None) is None]
+    assert [trial.overrides for trial in again] == [trial.overrides for trial in failed]
+    third = study(tmp_path, n_trials=3)
+    new = [trial for trial in third.trials() if third.tell(trial.number, end(1.0)) is None]
+    assert (len(new), third.num_over) == (3, 3)
+    assert not {tuple(trial.overrides) for trial in new} & {tuple(trial.overrides) for trial in failed}
+    assert list(study(tmp_path, n_trials=3).trials()) == []
 
 
 def test_another_search_is_another_study(tmp_path: Path) -> None:
@@ -133,6 +147,12 @@ def test_a_run_behind_the_median_of_the_others_is_hopeless(tmp_path: Path) -> No
         found.tell(trial.number, end(scores[-1]))
     # At step 10 the medians of those before are -, 1, 2, 3; the first two trials are never judged.
     assert hopeless == [[False, False], [False, False], [False, False], [True, True]]
+
+
+def test_a_database_that_does_not_answer_ends_no_run(tmp_path: Path) -> None:
+    gone = {"storage": f"sqlite:///{tmp_path}/no/folder/x.db", "study": "x", "trial": 3, "goal": "bleu"}
+    judge = make_judge({**gone, "prune": "median", "startup_trials": 0, "warmup_steps": 0})
+    assert judge(10, {"bleu": 1.0}) is False
 
 
 def test_no_run_is_ended_where_nobody_asks_for_it(tmp_path: Path) -> None:
