@@ -11,13 +11,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import takewhile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from seq2seq.errors import DataError
 from seq2seq.reports.names import without_hash
 from seq2seq.training.run_dir import is_free
 
 if TYPE_CHECKING:
+    from seq2seq.metrics.base import Metric
     from seq2seq.metrics.sacrebleu import BySacrebleu
 
 OF_TEXT_ALONE = {  # what language models are compared by, the first where it does not depend on the tokenizer
@@ -241,29 +242,30 @@ def _tests(
     on_done: Callable[[int], object],
 ) -> dict[tuple[str, str], Significance]:
     """None where the scores are means of several parts, or not of sacrebleu."""
+    from seq2seq.metrics.sacrebleu import BySacrebleu
     from seq2seq.metrics.significance import paired_tests
 
     def alike(system: System, key: str) -> bool:
         """Whether a score is computed as that of the baseline."""
-        ours, theirs = baseline.scores, system.scores
-        same_metric = key in theirs["metrics"] and theirs["metrics"][key] == ours["metrics"][key]
-        return same_metric and theirs["languages"] == ours["languages"]
+        ours, theirs = _signature(baseline, key), _signature(system, key)
+        return ours is not None and ours == theirs
 
-    if baseline.hypotheses is None or "parts" in baseline.scores:
+    if not _is_of_one_part(baseline):
         return {}
-    tested = {system.name: system for system in others if system.hypotheses is not None}
-    made = {
-        key: metric
-        for key, metric in _sacrebleu_metrics(baseline).items()
-        if any(alike(system, key) for system in tested.values())
-    }
+    tested = {system.name: system for system in others if _is_of_one_part(system)}
+    made = metrics_of(
+        baseline,
+        lambda key, component: (
+            issubclass(component, BySacrebleu) and any(alike(system, key) for system in tested.values())
+        ),
+    )
     if not made:
         return {}
     found = paired_tests(
         baseline.hypotheses,
         {name: system.hypotheses or () for name, system in tested.items()},
         references,
-        made,
+        cast("dict[str, BySacrebleu]", made),
         baseline.scores["languages"][0],
         num_jobs=num_jobs,
         on_done=on_done,
@@ -276,14 +278,30 @@ def _tests(
     }
 
 
-def _sacrebleu_metrics(system: System) -> dict[str, BySacrebleu]:
-    """Those of its scores that sacrebleu computes, as they were measured."""
+def _is_of_one_part(system: System) -> bool:
+    """Whether its scores are those of all its hypotheses together, and there are any."""
+    return system.hypotheses is not None and "parts" not in system.scores
+
+
+def _signature(system: System, key: str) -> str | None:
+    found = system.scores.get(key)
+    return found.get("signature") if isinstance(found, Mapping) else None
+
+
+def metrics_of(system: System, wanted: Callable[[str, type[Metric]], bool]) -> dict[str, Metric]:
+    """Those that it was measured by, as they were then, by their keys; without those that cannot be had here.
+
+    wanted: by the key and the class, of those that are imported.
+    """
     from seq2seq.metrics.base import metrics
-    from seq2seq.metrics.sacrebleu import BySacrebleu
 
     found = {}
-    for key, options in system.scores["metrics"].items():
+    for key, options in (system.scores.get("metrics") or {}).items():
         component = metrics.components.get((options or {}).get("name", key))
-        if options is not None and component is not None and issubclass(component, BySacrebleu):
+        if options is None or component is None or not wanted(key, component):
+            continue
+        try:
             found[key] = component(**{name: value for name, value in options.items() if name != "name"})
+        except (TypeError, ValueError):  # an option of another version, a tokenizer that is not installed
+            continue
     return found
