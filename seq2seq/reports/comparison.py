@@ -262,7 +262,7 @@ def _tests(
     if not made:
         return {}
     found = paired_tests(
-        baseline.hypotheses,
+        baseline.hypotheses or (),
         {name: system.hypotheses or () for name, system in tested.items()},
         references,
         cast("dict[str, BySacrebleu]", made),

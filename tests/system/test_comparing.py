@@ -5,6 +5,7 @@ import json
 import shutil
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -187,7 +188,7 @@ def test_a_folder_that_is_called_like_a_pattern_is_one_run(command: Command, mea
 DECISIVE = ["name", "files", "tag", "checkpoint", "steps", "weights", "examples", "languages", "precision", "version"]
 
 
-@pytest.mark.parametrize("key", [*DECISIVE, "search", "metrics", "backend", "hypotheses"])
+@pytest.mark.parametrize("key", [*DECISIVE, "search", "metrics", "sacrebleu", "backend", "hypotheses"])
 def test_what_decides_whether_scores_are_known(runs: Path, key: str) -> None:
     options = EvaluateOptions(run=["runs/b"], max_tokens=500)
     path = runs / "b" / "evaluation" / "test" / "scores.json"
@@ -199,6 +200,22 @@ def test_what_decides_whether_scores_are_known(runs: Path, key: str) -> None:
     assert known_scores(plan) is None
     path.write_text(json.dumps({name: scores[name] for name in scores if name != key}), encoding="utf-8")
     assert (known_scores(plan) is None) == (key != "tag")  # scores are older than tags
+
+
+def test_scores_by_another_tokenizer_or_version_of_sacrebleu_are_not_known(
+    runs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = make_plan(runs / "b", EvaluateOptions(run=["runs/b"]), {})
+    scores = known_scores(plan)
+    assert scores is not None
+    assert scores["sacrebleu"] == {"version": version("sacrebleu"), "tokenize": {"bleu": ["13a"]}}
+    with monkeypatch.context() as other:
+        other.setattr("seq2seq.metrics.sacrebleu.default_tokenizer", lambda language: "char")
+        assert known_scores(plan) is None
+    with monkeypatch.context() as other:
+        other.setattr("seq2seq.cli.known.version", lambda name: "1.0")
+        assert known_scores(plan) is None
+    assert known_scores(plan) == scores
 
 
 def test_scores_of_weights_that_are_broken_since_are_not_known(runs: Path) -> None:
