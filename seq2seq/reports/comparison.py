@@ -91,7 +91,8 @@ class Significance:
 class Group:
     """Runs whose configs differ by trainer.seed alone.
 
-    name: without the seed.  means, deviations: by the names of scores; the latter with n - 1.
+    name: without the seed.  means, deviations: by the names of scores, nan where one is not finite; the latter
+    with n - 1.
     """
 
     name: str
@@ -143,7 +144,7 @@ def compare(
     def place(values: Mapping[str, float | None]) -> list[float]:
         """By the first score, where that is the same by the next ones; those without it last."""
         found = [(values.get(name), 1 if name in lower_is_better else -1) for name in labels]
-        return [math.inf if value is None or math.isnan(value) else sign * value for value, sign in found]
+        return [math.inf if value is None or not math.isfinite(value) else sign * value for value, sign in found]
 
     ordered = sorted(systems, key=lambda system: place({name: system.score(name) for name in labels}))
     tests = {}
@@ -219,9 +220,14 @@ def _groups(systems: Sequence[System], labels: Mapping[str, str]) -> Iterator[Gr
         yield Group(
             name=name if names.count(name) == 1 else ", ".join(system.name for system in group),
             systems=group,
-            means={label: statistics.fmean(values) for label, values in whole.items()},
-            deviations={label: statistics.stdev(values) for label, values in whole.items()},
+            means={label: _of_finite(statistics.fmean, values) for label, values in whole.items()},
+            deviations={label: _of_finite(statistics.stdev, values) for label, values in whole.items()},
         )
+
+
+def _of_finite(function: Callable[[Sequence[float]], float], values: Sequence[float]) -> float:
+    """nan where one of them is no finite number, which `statistics` cannot calculate with."""
+    return function(values) if all(map(math.isfinite, values)) else math.nan
 
 
 def _group_name(names: Sequence[str]) -> str:

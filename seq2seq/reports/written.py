@@ -12,14 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from seq2seq.reports.comparison import SEED, Comparison, System
+from seq2seq.reports.formats import count, duration
 from seq2seq.reports.names import shortener
 from seq2seq.reports.tables import (
     ABSENT,
     PLACES,
     cautions,
-    count,
     difference,
-    duration,
     half_width,
     meaning,
     number,
@@ -66,7 +65,8 @@ def _runs(comparison: Comparison) -> Iterator[str]:
             half = half_width(system, name)
             told = number(system.score(name), PLACES.get(name, 2))
             cells.append(told if half is None else f"{told} \u00b1 {half:.2f}")
-        cells += [count(system.num_parameters), duration(system.seconds), count(system.tokens_per_second)]
+        cells += [count(system.num_parameters, ABSENT), duration(system.seconds, ABSENT)]
+        cells.append(count(system.tokens_per_second, ABSENT))
         cells.append(number(system.scores.get("sentences_per_second"), 1))
         yield _row(shorten(system.name), cells)
     for name, fault in comparison.faults.items():
@@ -79,11 +79,9 @@ def _groups(comparison: Comparison) -> Iterator[str]:
     for group in comparison.groups:
         cells = [str(len(group.systems))]
         for name in comparison.labels:
-            places = PLACES.get(name, 2)
-            known = name in group.means
-            cells.append(
-                f"{group.means[name]:.{places}f} \u00b1 {group.deviations[name]:.{places}f}" if known else ABSENT
-            )
+            told = number(group.means.get(name), PLACES.get(name, 2))
+            known = not math.isnan(group.deviations.get(name, math.nan))
+            cells.append(f"{told} \u00b1 {number(group.deviations[name], PLACES.get(name, 2))}" if known else told)
         yield _row(shorten(group.name), cells)
 
 
@@ -122,7 +120,7 @@ def _cell(told: str) -> str:
 
 def comma_separated(comparison: Comparison) -> str:
     """A row a run, with all that is known of it; one that was not measured has a fault."""
-    rows = [_values(comparison, system) for system in comparison.systems]
+    rows = [_finite(_values(comparison, system)) for system in comparison.systems]
     rows += [{"name": name, "fault": fault} for name, fault in comparison.faults.items()]
     columns = dict.fromkeys(key for row in rows for key in row)
     file = io.StringIO()
@@ -177,7 +175,7 @@ def as_json(comparison: Comparison) -> str:
 
 
 def _finite(tree: Any) -> Any:
-    """JSON has no nan and no inf."""
+    """JSON has no nan and no inf, and spreadsheets take them for words."""
     if isinstance(tree, Mapping):
         return {key: _finite(value) for key, value in tree.items()}
     if isinstance(tree, list | tuple):
