@@ -7,25 +7,24 @@ import math
 import re
 import statistics
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from seq2seq.errors import DataError
+from seq2seq.metrics.base import Kind, Metric, metrics
+from seq2seq.metrics.scores import OF_THE_MODEL
 from seq2seq.reports.names import without_hash
 from seq2seq.training.run_dir import is_free
 
 if TYPE_CHECKING:
-    from seq2seq.metrics.base import Metric
     from seq2seq.metrics.sacrebleu import BySacrebleu
 
 OF_TEXT_ALONE = {  # what language models are compared by, the first where it does not depend on the tokenizer
-    "bits_per_byte": "bits/byte",
-    "loss": "loss",
-    "perplexity": "perplexity",
-    "token_accuracy": "accuracy",
+    "bits_per_byte": Kind("bits/byte", lower_is_better=True),
+    **OF_THE_MODEL,
 }
 SEED = "trainer.seed"
 
@@ -140,13 +139,7 @@ def compare(
     """
     _check_references(systems)
     labels, lower_is_better = _labels(systems), _lower_is_better(systems)
-
-    def place(values: Mapping[str, float | None]) -> list[float]:
-        """By the first score, where that is the same by the next ones; those without it last."""
-        found = [(values.get(name), 1 if name in lower_is_better else -1) for name in labels]
-        return [math.inf if value is None or not math.isfinite(value) else sign * value for value, sign in found]
-
-    ordered = sorted(systems, key=lambda system: place({name: system.score(name) for name in labels}))
+    ordered = best_first(systems, labels, lower_is_better)
     tests = {}
     if (base := next((system for system in systems if system.name == baseline), None)) is not None:
         tests = _tests(base, [system for system in ordered if system is not base], references, num_jobs, on_done)
@@ -159,11 +152,21 @@ def compare(
         labels=labels,
         lower_is_better=frozenset(name for name in labels if name in lower_is_better),
         varied=varied_keys(systems),
-        groups=sorted(_groups(systems, labels), key=lambda group: place(group.means)),
+        groups=sorted(_groups(systems, labels), key=lambda group: _place(group.means, labels, lower_is_better)),
         baseline=baseline if base is not None else None,
         tests=tests,
         faults=faults or {},
     )
+
+
+def best_first(systems: Sequence[System], labels: Mapping[str, str], lower_is_better: Collection[str]) -> list[System]:
+    """By the first score, where that is the same by the next ones; those without it last."""
+    return sorted(systems, key=lambda s: _place({name: s.score(name) for name in labels}, labels, lower_is_better))
+
+
+def _place(values: Mapping[str, float | None], names: Iterable[str], lower_is_better: Collection[str]) -> list[float]:
+    found = [(values.get(name), 1 if name in lower_is_better else -1) for name in names]
+    return [math.inf if value is None or not math.isfinite(value) else sign * value for value, sign in found]
 
 
 def _check_references(systems: Sequence[System]) -> None:
@@ -183,7 +186,7 @@ def _labels(systems: Sequence[System]) -> dict[str, str]:
             name: str(v["label"]) for name, v in system.scores.items() if isinstance(v, Mapping) and "signature" in v
         }
         if not own:
-            own = {name: label for name, label in OF_TEXT_ALONE.items() if system.score(name) is not None}
+            own = {name: kind.label for name, kind in OF_TEXT_ALONE.items() if system.score(name) is not None}
         for name, label in own.items():
             labels.setdefault(name, label)
         number.update(own.keys())
@@ -191,7 +194,7 @@ def _labels(systems: Sequence[System]) -> dict[str, str]:
 
 
 def _lower_is_better(systems: Sequence[System]) -> set[str]:
-    of_text = OF_TEXT_ALONE.keys() - {"token_accuracy"}
+    of_text = {name for name, kind in OF_TEXT_ALONE.items() if kind.lower_is_better}
     return of_text.union(*(system.scores.get("lower_is_better", ()) for system in systems))
 
 
@@ -299,8 +302,6 @@ def metrics_of(system: System, wanted: Callable[[str, type[Metric]], bool]) -> d
 
     wanted: by the key and the class, of those that are imported.
     """
-    from seq2seq.metrics.base import metrics
-
     found = {}
     for key, options in (system.scores.get("metrics") or {}).items():
         component = metrics.components.get((options or {}).get("name", key))

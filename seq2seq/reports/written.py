@@ -11,6 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from seq2seq.metrics.scores import OF_THE_MODEL
 from seq2seq.reports.comparison import SEED, Comparison, System
 from seq2seq.reports.formats import count, duration
 from seq2seq.reports.names import shortener
@@ -27,7 +28,7 @@ from seq2seq.reports.tables import (
     signed,
 )
 
-OF_THE_MODEL = ("loss", "perplexity", "word_perplexity", "byte_perplexity", "bits_per_byte", "token_accuracy")
+WITHOUT_TRANSLATING = (*OF_THE_MODEL, "word_perplexity", "byte_perplexity", "bits_per_byte")
 
 
 def markdown(comparison: Comparison) -> str:
@@ -137,13 +138,13 @@ def _values(comparison: Comparison, system: System) -> dict[str, Any]:
     for name in comparison.labels:
         low, high = system.interval(name) or (None, None)
         row[name] = system.score(name)
-        if name not in OF_THE_MODEL:
+        if name not in WITHOUT_TRANSLATING:
             row |= {f"{name}_low": low, f"{name}_high": high}
-        if comparison.baseline is not None and name not in OF_THE_MODEL:
+        if comparison.baseline is not None and name not in WITHOUT_TRANSLATING:
             test = comparison.tests.get((system.name, name))
             row[f"{name}_p_bootstrap"] = None if test is None else test.bootstrap
             row[f"{name}_p_randomisation"] = None if test is None else test.randomisation
-    row |= {name: system.score(name) for name in OF_THE_MODEL}
+    row |= {name: system.score(name) for name in WITHOUT_TRANSLATING}
     row |= {
         "parameters": system.num_parameters,
         "training_seconds": system.seconds,

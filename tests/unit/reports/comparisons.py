@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from seq2seq.reports.comparison import Comparison, Curve, Group, Significance, System
+from seq2seq.reports.comparison import Comparison, Curve, Group, Significance, System, best_first
 
 SOURCES = [
     "A small house stands there .",
@@ -58,7 +58,7 @@ def system(
 def comparison(systems: Sequence[System], **changes: Any) -> Comparison:
     told: dict[str, Any] = {"name": "test", "sources": SOURCES, "references": REFERENCES, "language": "de"}
     told |= {"labels": LABELS, "lower_is_better": frozenset({"ter"}), "varied": ["optimizer.lr"]} | changes
-    return Comparison(systems=systems, **told)
+    return Comparison(systems=best_first(systems, told["labels"], told["lower_is_better"]), **told)
 
 
 def sweep() -> Comparison:

@@ -18,7 +18,8 @@ import pytest
 
 from seq2seq.errors import ConfigError, UserError
 from seq2seq.reports import page as pages
-from seq2seq.reports.comparison import Comparison
+from seq2seq.reports.comparison import Comparison, Group
+from seq2seq.reports.ranking import Ranking
 from seq2seq.search.alignment import AttentionMap
 
 from .comparisons import comparison, curves, sweep, system
@@ -119,7 +120,7 @@ ODD = {
     "without hypotheses": comparison(
         [system("a", None, hypotheses=None), system("b", None, hypotheses=None)], labels={}
     ),
-    "of text alone": comparison([system("lm", None, hypotheses=None)], sources=None, labels={}),
+    "of text alone": comparison([system("lm", None, hypotheses=None)], sources=None, labels={"perplexity": ""}),
     "without curves": comparison(
         [system("a", curves={}, seconds=None, tokens_per_second=None), system("b", curves={})]
     ),
@@ -303,7 +304,10 @@ def test_maps_of_a_sentence_stand_beside_each_other(tmp_path: Path) -> None:
     read = write(told, tmp_path, attention={names[0]: attention() * 2, names[1]: [*attention(), empty]})
     maps = [chart for chart in read.charts.values() if chart["data"][0]["type"] == "heatmap"]
     assert [chart["data"][0]["z"] for chart in maps] == [np.eye(3, 4).tolist()] * 3
-    assert "Sentence 1 lstm lr=0.001 seed=1 lstm lr=0.001 seed=2 Sentence 2 lstm lr=0.001 seed=1" in read.text
+    assert (
+        "Sentence 1 transformer lr=0.01 seed=2 transformer lr=0.01 seed=1 Sentence 2 transformer lr=0.01 seed=2"
+        in read.text
+    )
     cut = "&lt;script&gt;alert(1)&lt;/scrip\u2026"
     assert maps[0]["layout"]["xaxis"]["ticktext"] == ["\u2581a", "b", cut, "&lt;/s&gt;"]
 
@@ -332,6 +336,21 @@ def test_every_chart_has_a_title_and_a_summary(tmp_path: Path) -> None:
     headings = [int(tag[1]) for tag, _ in read.elements if re.fullmatch("h[1-4]", tag)]
     assert headings[0] == 1
     assert headings.count(1) == 1
+
+
+def test_the_order_is_that_of_the_comparison(tmp_path: Path) -> None:
+    """Also of equal ones, and of groups."""
+    equal = [system(name, 30.0) for name in ("b", "a")]
+    equal[0].scores["ter"]["score"] = 1.0
+    told = comparison([equal[1], system("c", 10.0), system("d", None), equal[0], system("e", 40.0)])
+    ranking = Ranking(told)
+    assert [one.name for one in ranking.systems] == [one.name for one in told.systems] == ["e", "b", "a", "c", "d"]
+    assert [one.label for one in ranking.series] == ["e", "b", "a", "c", "d"]
+    groups = [Group(name, told.systems[:2], {"bleu": mean}, {"bleu": mean}) for name, mean in (("y", 1.0), ("x", 2.0))]
+    groups.append(Group("z", told.systems[2:4], {"bleu": float("nan")}, {"bleu": float("nan")}))
+    read = write(replace(told, groups=groups), tmp_path)
+    assert "y 2 1.00 \xb1 1.00 x 2 2.00 \xb1 2.00 z 2 \u2013" in read.text
+    assert "nan" not in [a.get("data-value") for _, a in read.elements]
 
 
 def test_the_date_and_the_faults(tmp_path: Path) -> None:
