@@ -47,9 +47,10 @@ class System:
     """A run, as it was measured.
 
     name: what it is called here, its path below the folder that all share.  config: the stored one, flat.  scores: what
-    scores.json holds.  hypotheses: a line for each example; None of a language model.  num_parameters: of what is
-    stored, as adapters alone; None of a pretrained model as it is.  tokens_per_second: the median of those reported in
-    training; seconds: of training; None where metrics.jsonl is gone.
+    scores.json holds.  hypotheses: a line for each example; None of a language model.  num_parameters: of the
+    whole model, or of what is stored of a run that has not ended yet; None of a pretrained model as it is.
+    tokens_per_second: the median of those reported in training; seconds: of training; None where metrics.jsonl is gone.
+    ended_early: by a search, which took it for hopeless.
     """
 
     name: str
@@ -61,6 +62,7 @@ class System:
     seconds: float | None
     tokens_per_second: float | None
     curves: Mapping[str, Curve] = field(default_factory=dict)
+    ended_early: bool = False
 
     def score(self, name: str) -> float | None:
         """None where it was not measured."""

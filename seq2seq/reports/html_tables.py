@@ -82,8 +82,9 @@ def results(ranking: Ranking, swatch_of: Callable[[System], Markup]) -> Markup:
     best = {name: _best(ranking, name) for name in [*ranking.metrics, *(name for name, *_ in own)]}
     rows = []
     for system in systems:
-        marked = element("small", "baseline", class_="tag") if system is ranking.baseline else None
-        name = element("span", ranking.short(system.name), " " if marked else None, marked, class_="name")
+        marks = {"baseline": system is ranking.baseline, "ended early": system.ended_early}
+        tags = [(" ", element("small", mark, class_="tag")) for mark, is_so in marks.items() if is_so]
+        name = element("span", ranking.short(system.name), *tags, class_="name")
         cells = [row_head(element("span", swatch_of(system), name, class_="run"), value=system.name)]
         for score in ranking.metrics:
             cells.append(_score_cell(ranking, system, score, best[score] == value_of(system, score)))

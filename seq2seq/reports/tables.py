@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from seq2seq.reports.comparison import Comparison, System
 from seq2seq.reports.formats import count, duration
@@ -43,7 +43,7 @@ def _runs(comparison: Comparison) -> list[str]:
     translated = any("sentences_per_second" in system.scores for system in comparison.systems)
     rows = [[*head, "params", "time", "tok/s", *(["sent/s"] if translated else [])]]
     for system in comparison.systems:
-        row = [shorten(system.name)]
+        row = [marked(system, shorten)]
         for name in comparison.labels:
             row.append(number(system.score(name), PLACES.get(name, 2)))
             if name in with_interval:
@@ -60,6 +60,11 @@ def _runs(comparison: Comparison) -> list[str]:
     legend = ["+-: half of the 95% interval."] if with_interval else []
     legend.append("time, tok/s: of training, target tokens.")
     return [*lines, "", "  ".join(legend), *(["sent/s: of translating."] if translated else [])]
+
+
+def marked(system: System, shorten: Callable[[str], str]) -> str:
+    """The name, and whether a search ended the run early."""
+    return f"{shorten(system.name)}{' (ended early)' if system.ended_early else ''}"
 
 
 def _groups(comparison: Comparison) -> list[str]:

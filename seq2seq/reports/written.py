@@ -21,6 +21,7 @@ from seq2seq.reports.tables import (
     cautions,
     difference,
     half_width,
+    marked,
     meaning,
     number,
     p_value,
@@ -69,7 +70,7 @@ def _runs(comparison: Comparison) -> Iterator[str]:
         cells += [count(system.num_parameters, ABSENT), duration(system.seconds, ABSENT)]
         cells.append(count(system.tokens_per_second, ABSENT))
         cells.append(number(system.scores.get("sentences_per_second"), 1))
-        yield _row(shorten(system.name), cells)
+        yield _row(marked(system, shorten), cells)
     for name, fault in comparison.faults.items():
         yield _row(shorten(name), [f"not measured: {fault}", *[""] * (len(head) - 1)])
 
@@ -150,6 +151,7 @@ def _values(comparison: Comparison, system: System) -> dict[str, Any]:
         "training_seconds": system.seconds,
         "training_tokens_per_second": system.tokens_per_second,
         "sentences_per_second": scores.get("sentences_per_second"),
+        "ended_early": _plain(system.ended_early),
         "fault": None,
     }
     seeds = [SEED] if len({str(other.config.get(SEED)) for other in comparison.systems}) > 1 else []

@@ -353,6 +353,13 @@ def test_the_order_is_that_of_the_comparison(tmp_path: Path) -> None:
     assert "nan" not in [a.get("data-value") for _, a in read.elements]
 
 
+def test_a_run_that_a_search_ended_early_is_marked(tmp_path: Path) -> None:
+    systems = [system("a"), system("b", 20.0, ended_early=True)]
+    assert "a baseline 30.00" in (read := write(comparison(systems, baseline="a"), tmp_path)).text
+    assert "b ended early 20.00" in read.text
+    assert "b baseline ended early 20.00" in write(comparison(systems, baseline="b"), tmp_path).text
+
+
 def test_the_date_and_the_faults(tmp_path: Path) -> None:
     told = pages.page(ODD["one"], {}, None, date(2026, 3, 9))
     assert "9 March 2026" in told

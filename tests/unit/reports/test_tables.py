@@ -229,6 +229,17 @@ def test_scores_that_are_no_finite_numbers(tmp_path: Path, odd: float) -> None:
     assert json.loads(as_json(found), parse_constant=pytest.fail)["groups"][0]["means"]["bleu"] is None
 
 
+def test_a_run_that_a_search_ended_early_is_marked(comparison: Comparison) -> None:
+    first, *others = comparison.systems
+    told = dataclasses.replace(comparison, systems=[first, dataclasses.replace(others[0], ended_early=True), others[1]])
+    assert "\nlr=0.2 seed=2 (ended early) 30.00 1.0 " in text(told)
+    assert "| lr=0.2 seed=2 (ended early) | 30.00" in markdown(told)
+    assert "ended early" not in text(comparison) + markdown(comparison)
+    rows = [*csv.DictReader(io.StringIO(comma_separated(told)))]
+    assert [row["ended_early"] for row in rows] == ["false", "true", "false", ""]
+    assert [one["ended_early"] for one in json.loads(as_json(told))["systems"]] == [False, True, False]
+
+
 def test_how_numbers_are_told() -> None:
     assert [*map(p_value, (1.0, 0.05, 0.04996, 0.0123, 0.0005, 0.0004))] == [
         *("1.000 ", "0.050 ", "0.050*", "0.012*", "0.001*", "<.001*"),
