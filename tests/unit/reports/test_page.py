@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import errno
 import hashlib
 import importlib.util
 import json
@@ -379,3 +380,21 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match=r"report\.html: cannot be written"):
         pages.write_page(ODD["one"], tmp_path / "file")
+
+
+def test_a_page_that_was_there_stays_whole_until_the_new_one_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "report.html"
+    path.write_text("the old one", encoding="utf-8")
+
+    def full(path: Path, content: bytes) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as broken:
+        broken.setattr("seq2seq.training.checkpoint.write_synced", full)
+        with pytest.raises(UserError, match=r"cannot be written \(No space left"):
+            pages.write_page(ODD["one"], tmp_path)
+    assert path.read_text(encoding="utf-8") == "the old one"
+    assert pages.write_page(ODD["one"], tmp_path) == path
+    assert [*tmp_path.iterdir()] == [path]
