@@ -10,11 +10,12 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
+from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from seq2seq.errors import CheckpointError, ConfigError, DataError, Problem, UserError, listed, suggest
+from seq2seq.errors import CheckpointError, ConfigError, DataError, Problem, UserError, listed
 
 if TYPE_CHECKING:
     from seq2seq.cli.evaluate import EvaluateOptions, Plan, Read
@@ -129,6 +130,16 @@ def _matches(pattern: Path) -> list[Path]:
     raise CheckpointError(f"run={pattern}: matches nothing; {told}")
 
 
+def refuse_folder_of_runs(path: Path) -> None:
+    """Raises CheckpointError for what is no run, but holds some."""
+    from seq2seq.reports.formats import number_of
+
+    runs = [] if (path / "config.yaml").exists() else glob.glob("*/config.yaml", root_dir=path)
+    if runs:
+        told = f"a folder of {number_of(len(runs), 'run')}: run='{path}/*'"
+        raise CheckpointError(f"{path}: not a run directory (it has no config.yaml); {told}")
+
+
 def _baseline(given: str | None, names: Mapping[Path, str]) -> str | None:
     """The name of the run that is given by its path, or by its name as it is told here."""
     from seq2seq.reports.names import shortener
@@ -140,8 +151,10 @@ def _baseline(given: str | None, names: Mapping[Path, str]) -> str | None:
     for run, name in names.items():
         if run.resolve() == path or given in (name, shorten(name)):
             return name
-    choices = [str(run) for run in names]
-    raise ConfigError(Problem("baseline", f"'{given}' is none of the runs; {suggest(given, choices)}"))
+    choices = [*map(shorten, names.values())]
+    close = get_close_matches(given, [*map(str, names), *choices], n=1)
+    told = f"did you mean '{close[0]}'?" if close else f"there are: {listed(choices, MOST_TOLD)}"
+    raise ConfigError(Problem("baseline", f"'{given}' is none of the runs; {told}"))
 
 
 def _check_writable(table: Path) -> None:
@@ -156,13 +169,10 @@ def _check_writable(table: Path) -> None:
 
 
 def _check_report(folder: Path) -> None:
-    from seq2seq.reports.page import check_plotly
+    from seq2seq.reports.page import FILE, check_plotly
 
     check_plotly()
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"report={folder}: cannot be written ({error.strerror})") from error
+    _check_writable(folder / FILE)
 
 
 @contextmanager
@@ -170,21 +180,23 @@ def _told(faults: dict[str, UserError], name: str) -> Iterator[None]:
     """A fault of one run, by its name, does not stop the others."""
     try:
         yield
-        return
-    except UserError as error:
-        fault = error
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        if error.filename is None:
-            raise
-        fault = UserError(f"{error.filename}: {error.strerror}")
     except Exception as error:
-        if type(error).__name__ != "OutOfMemoryError":  # torch's
+        fault = fault_of(error)
+        if fault is None or (isinstance(error, OSError) and error.filename is None):
             raise
-        fault = ConfigError("out of memory: lower max_tokens")
-    faults[name] = fault
-    log.error("%s is not measured: %s", name, fault)
+        faults[name] = fault
+        log.error("%s is not measured: %s", name, fault)
+
+
+def fault_of(error: Exception) -> UserError | None:
+    """What a user is told; None for a mistake of the program, and where nobody reads stdout any more."""
+    if isinstance(error, UserError):
+        return error
+    if isinstance(error, OSError) and not isinstance(error, BrokenPipeError):
+        return UserError(str(error) if error.filename is None else f"{error.filename}: {error.strerror}")
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # torch's
+        return ConfigError("out of memory: lower max_tokens")
+    return None
 
 
 def _plans(names: Mapping[Path, str], plan: Callable[[Path], Plan], faults: dict[str, UserError]) -> dict[str, Plan]:

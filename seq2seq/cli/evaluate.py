@@ -152,11 +152,13 @@ def make_plan(
 
     Raises UserError for what cannot be measured.
     """
+    from seq2seq.cli.comparing import refuse_folder_of_runs
     from seq2seq.cli.tags import check_tag
     from seq2seq.config import read_data, read_run
     from seq2seq.pipeline import choose_checkpoints
     from seq2seq.training.run_dir import RunDir
 
+    refuse_folder_of_runs(path)
     run = RunDir(path)
     changes = {key: tree[key] for key in ("search", "metrics", "data", "plugins") if tree.get(key)}
     _check_trust(run, changes)
@@ -187,7 +189,10 @@ def measure(plan: Plan, loaded: LoadedRun, choice: Choice | None) -> dict[str, A
         tempfile.TemporaryFile(dir=folder).close()
     except OSError as error:
         raise UserError(f"{folder}: cannot be written ({error.strerror})") from error
-    measured = {name: _measure(loaded, part, options) for name, part in parts.items()}
+    of_model = {name: _measure(loaded, part, options) for name, part in parts.items()}
+    if missing := [f"{name}: {why}" if name else why for name, (_, why) in of_model.items() if why]:
+        log.warning("no perplexity of words and bytes: %s", "; ".join(missing))
+    measured = {name: results for name, (results, _) in of_model.items()}
     about = facts(plan, choice.engine if choice is not None else None)
     if choice is not None:
         start = time.monotonic()
@@ -327,8 +332,8 @@ def _parts(run: RunDir, config: RunConfig, examples: list[Example], options: Eva
     return parts
 
 
-def _measure(loaded: LoadedRun, part: Part, options: EvaluateOptions) -> dict[str, Any]:
-    """What scores.json holds of the model alone, without translating."""
+def _measure(loaded: LoadedRun, part: Part, options: EvaluateOptions) -> tuple[dict[str, Any], str | None]:
+    """What scores.json holds of the model alone, without translating; and why that is not all, if it is not."""
     from seq2seq.data.corpus import ListSource, tagged
     from seq2seq.export.choice import MAX_TOKENS
     from seq2seq.training.evaluator import teacher_forced, text_size
@@ -354,10 +359,8 @@ def _measure(loaded: LoadedRun, part: Part, options: EvaluateOptions) -> dict[st
         "sentences": len(examples),
     }
     size = text_size(encoded, examples, loaded.tokenizers.target.vocab.unk)
-    if size is None and encoded.sources is None:
-        why = "texts are shortened" if encoded.counts.shortened else "the text holds what the tokenizer does not know"
-        log.warning("no perplexity of words and bytes: %s", why)
-    return results | forced.per_text(size)
+    why = "texts are shortened" if encoded.counts.shortened else "the text holds what the tokenizer does not know"
+    return results | forced.per_text(size), why if size is None else None
 
 
 def _translate(choice: Choice, parts: Iterable[Part]) -> dict[int, str]:

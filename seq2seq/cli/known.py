@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from seq2seq import __version__
@@ -48,6 +49,7 @@ def facts(plan: Plan, engine: str | None) -> dict[str, Any]:
     return found | {
         "search": to_plain(plan.config.search),
         "metrics": to_plain(plan.config.metrics),
+        "sacrebleu": _sacrebleu(made, found["languages"]),
         "lower_is_better": _lower_is_better(made),
         "backend": engine,
     }
@@ -82,6 +84,20 @@ def known_scores(plan: Plan) -> dict[str, Any] | None:
         return None
     wanted = json.loads(json.dumps(facts(plan, engine)))
     return scores if all(scores.get(key) == value for key, value in wanted.items()) else None
+
+
+def _sacrebleu(made: Mapping[str, Metric], languages: Sequence[str]) -> dict[str, Any] | None:
+    """What its scores depend on beside their options, by what is installed here. None without any."""
+    from seq2seq.metrics.sacrebleu import BLEU, BySacrebleu
+
+    if not any(isinstance(metric, BySacrebleu) for metric in made.values()):
+        return None
+    cut_by = {
+        key: [metric.tokenizer_for(language) for language in languages]
+        for key, metric in made.items()
+        if isinstance(metric, BLEU)
+    }
+    return {"version": version("sacrebleu"), "tokenize": cut_by}
 
 
 def _lower_is_better(made: Mapping[str, Metric]) -> list[str]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from seq2seq.errors import UserError
+from seq2seq.cli.comparing import fault_of
 
 if TYPE_CHECKING:
     from seq2seq.cli.evaluate import Plan
@@ -42,10 +42,14 @@ def _maps(plans: Mapping[str, Plan]) -> Iterator[tuple[str, Sequence[AttentionMa
             continue
         try:
             _, choice = load(plan)
-        except UserError as error:
-            log.warning("%s: no attention: %s", name, error)
+            assert choice is not None
+            translations = [found[0] for found in choice.translator.translate(short)]
+            maps = attention_maps(choice.translator, short, translations)
+        except Exception as error:
+            fault = fault_of(error)
+            if fault is None:
+                raise
+            log.warning("%s: no attention: %s", name, fault)
             continue
-        assert choice is not None
-        translations = [found[0] for found in choice.translator.translate(short)]
-        if maps := attention_maps(choice.translator, short, translations):
+        if maps:
             yield name, maps

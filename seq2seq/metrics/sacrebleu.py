@@ -59,8 +59,12 @@ class BLEU(BySacrebleu):
         if tokenize is not None:
             self._scorer(tokenize)
 
+    def tokenizer_for(self, language: str) -> str:
+        """That which texts of a language are really cut by here."""
+        return self.tokenize or default_tokenizer(language)
+
     def scorer(self, language: str) -> Any:
-        return self._scorer(self.tokenize or default_tokenizer(language))
+        return self._scorer(self.tokenizer_for(language))
 
     def _scorer(self, tokenize: str) -> Any:
         from sacrebleu.metrics import BLEU as Scorer  # noqa: N811

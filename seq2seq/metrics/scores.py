@@ -18,7 +18,7 @@ OF_THE_MODEL = {  # measured without translating, always
 TOLD_BESIDE = (
     *("best", "sentences", "word_perplexity", "byte_perplexity", "bits_per_byte", "parts"),
     *("name", "files", "tag", "checkpoint", "steps", "weights", "examples", "languages", "hypotheses", "precision"),
-    *("version", "search", "metrics", "lower_is_better", "backend", "sentences_per_second"),
+    *("version", "search", "metrics", "sacrebleu", "lower_is_better", "backend", "sentences_per_second"),
 )
 
 Factories = Mapping[str, Factory[Metric] | None]

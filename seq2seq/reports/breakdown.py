@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import inspect
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
-from seq2seq.metrics.base import Metric, Texts, metrics
+from seq2seq.metrics.base import Metric, Texts
 from seq2seq.metrics.scores import score_name
 from seq2seq.metrics.words import count_words, words
 from seq2seq.plugins import load_components
-from seq2seq.reports.comparison import Comparison, System
+from seq2seq.reports.comparison import Comparison, System, metrics_of
 from seq2seq.reports.ranking import Ranking, value_of
 
 LENGTHS = (1, 6, 11, 16, 21, 31, 41, 61, 101)  # where bins of words in the source begin
@@ -107,19 +106,10 @@ def quick_metric(ranking: Ranking, systems: Sequence[System]) -> tuple[str, str,
     if not having:
         return None
     load_components()
-    for name in ranking.metrics:
-        if any(value_of(system, name) is None for system in having):
-            continue
-        for key, component in metrics.components.items():
-            own = next((own for own in component.kinds if score_name(key, own, component) == name), None)
-            if own is not None and component.while_training:
-                return name, own, component(**_options(component, f"metrics.{key}.", having[0]))
-    return None
-
-
-def _options(component: type[Metric], prefix: str, system: System) -> dict[str, object]:
-    known = inspect.signature(component).parameters
-    return {name: system.config[prefix + name] for name in known if prefix + name in system.config}
+    of_all = [name for name in ranking.metrics if all(value_of(system, name) is not None for system in having)]
+    made = metrics_of(having[0], lambda key, component: component.while_training)
+    owns = {score_name(key, own, metric): (own, metric) for key, metric in made.items() for own in metric.kinds}
+    return next(((name, *owns[name]) for name in of_all if name in owns), None)
 
 
 def by_frequency(

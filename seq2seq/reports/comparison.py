@@ -7,13 +7,15 @@ import math
 import re
 import statistics
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import takewhile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from seq2seq.errors import DataError
+from seq2seq.metrics.base import Kind, Metric, metrics
+from seq2seq.metrics.scores import OF_THE_MODEL
 from seq2seq.reports.names import without_hash
 from seq2seq.training.run_dir import is_free
 
@@ -21,10 +23,8 @@ if TYPE_CHECKING:
     from seq2seq.metrics.sacrebleu import BySacrebleu
 
 OF_TEXT_ALONE = {  # what language models are compared by, the first where it does not depend on the tokenizer
-    "bits_per_byte": "bits/byte",
-    "loss": "loss",
-    "perplexity": "perplexity",
-    "token_accuracy": "accuracy",
+    "bits_per_byte": Kind("bits/byte", lower_is_better=True),
+    **OF_THE_MODEL,
 }
 SEED = "trainer.seed"
 
@@ -47,9 +47,10 @@ class System:
     """A run, as it was measured.
 
     name: what it is called here, its path below the folder that all share.  config: the stored one, flat.  scores: what
-    scores.json holds.  hypotheses: a line for each example; None of a language model.  num_parameters: of what is
-    stored, as adapters alone; None of a pretrained model as it is.  tokens_per_second: the median of those reported in
-    training; seconds: of training; None where metrics.jsonl is gone.
+    scores.json holds.  hypotheses: a line for each example; None of a language model.  num_parameters: of the
+    whole model, or of what is stored of a run that has not ended yet; None of a pretrained model as it is.
+    tokens_per_second: the median of those reported in training; seconds: of training; None where metrics.jsonl is gone.
+    ended_early: by a search, which took it for hopeless.
     """
 
     name: str
@@ -61,6 +62,7 @@ class System:
     seconds: float | None
     tokens_per_second: float | None
     curves: Mapping[str, Curve] = field(default_factory=dict)
+    ended_early: bool = False
 
     def score(self, name: str) -> float | None:
         """None where it was not measured."""
@@ -90,7 +92,8 @@ class Significance:
 class Group:
     """Runs whose configs differ by trainer.seed alone.
 
-    name: without the seed.  means, deviations: by the names of scores; the latter with n - 1.
+    name: without the seed.  means, deviations: by the names of scores, nan where one is not finite; the latter
+    with n - 1.
     """
 
     name: str
@@ -138,13 +141,7 @@ def compare(
     """
     _check_references(systems)
     labels, lower_is_better = _labels(systems), _lower_is_better(systems)
-
-    def place(values: Mapping[str, float | None]) -> list[float]:
-        """By the first score, where that is the same by the next ones; those without it last."""
-        found = [(values.get(name), 1 if name in lower_is_better else -1) for name in labels]
-        return [math.inf if value is None or math.isnan(value) else sign * value for value, sign in found]
-
-    ordered = sorted(systems, key=lambda system: place({name: system.score(name) for name in labels}))
+    ordered = best_first(systems, labels, lower_is_better)
     tests = {}
     if (base := next((system for system in systems if system.name == baseline), None)) is not None:
         tests = _tests(base, [system for system in ordered if system is not base], references, num_jobs, on_done)
@@ -157,11 +154,21 @@ def compare(
         labels=labels,
         lower_is_better=frozenset(name for name in labels if name in lower_is_better),
         varied=varied_keys(systems),
-        groups=sorted(_groups(systems, labels), key=lambda group: place(group.means)),
+        groups=sorted(_groups(systems, labels), key=lambda group: _place(group.means, labels, lower_is_better)),
         baseline=baseline if base is not None else None,
         tests=tests,
         faults=faults or {},
     )
+
+
+def best_first(systems: Sequence[System], labels: Mapping[str, str], lower_is_better: Collection[str]) -> list[System]:
+    """By the first score, where that is the same by the next ones; those without it last."""
+    return sorted(systems, key=lambda s: _place({name: s.score(name) for name in labels}, labels, lower_is_better))
+
+
+def _place(values: Mapping[str, float | None], names: Iterable[str], lower_is_better: Collection[str]) -> list[float]:
+    found = [(values.get(name), 1 if name in lower_is_better else -1) for name in names]
+    return [math.inf if value is None or not math.isfinite(value) else sign * value for value, sign in found]
 
 
 def _check_references(systems: Sequence[System]) -> None:
@@ -181,7 +188,7 @@ def _labels(systems: Sequence[System]) -> dict[str, str]:
             name: str(v["label"]) for name, v in system.scores.items() if isinstance(v, Mapping) and "signature" in v
         }
         if not own:
-            own = {name: label for name, label in OF_TEXT_ALONE.items() if system.score(name) is not None}
+            own = {name: kind.label for name, kind in OF_TEXT_ALONE.items() if system.score(name) is not None}
         for name, label in own.items():
             labels.setdefault(name, label)
         number.update(own.keys())
@@ -189,7 +196,7 @@ def _labels(systems: Sequence[System]) -> dict[str, str]:
 
 
 def _lower_is_better(systems: Sequence[System]) -> set[str]:
-    of_text = OF_TEXT_ALONE.keys() - {"token_accuracy"}
+    of_text = {name for name, kind in OF_TEXT_ALONE.items() if kind.lower_is_better}
     return of_text.union(*(system.scores.get("lower_is_better", ()) for system in systems))
 
 
@@ -218,9 +225,14 @@ def _groups(systems: Sequence[System], labels: Mapping[str, str]) -> Iterator[Gr
         yield Group(
             name=name if names.count(name) == 1 else ", ".join(system.name for system in group),
             systems=group,
-            means={label: statistics.fmean(values) for label, values in whole.items()},
-            deviations={label: statistics.stdev(values) for label, values in whole.items()},
+            means={label: _of_finite(statistics.fmean, values) for label, values in whole.items()},
+            deviations={label: _of_finite(statistics.stdev, values) for label, values in whole.items()},
         )
+
+
+def _of_finite(function: Callable[[Sequence[float]], float], values: Sequence[float]) -> float:
+    """nan where one of them is no finite number, which `statistics` cannot calculate with."""
+    return function(values) if all(map(math.isfinite, values)) else math.nan
 
 
 def _group_name(names: Sequence[str]) -> str:
@@ -241,29 +253,30 @@ def _tests(
     on_done: Callable[[int], object],
 ) -> dict[tuple[str, str], Significance]:
     """None where the scores are means of several parts, or not of sacrebleu."""
+    from seq2seq.metrics.sacrebleu import BySacrebleu
     from seq2seq.metrics.significance import paired_tests
 
     def alike(system: System, key: str) -> bool:
         """Whether a score is computed as that of the baseline."""
-        ours, theirs = baseline.scores, system.scores
-        same_metric = key in theirs["metrics"] and theirs["metrics"][key] == ours["metrics"][key]
-        return same_metric and theirs["languages"] == ours["languages"]
+        ours, theirs = _signature(baseline, key), _signature(system, key)
+        return ours is not None and ours == theirs
 
-    if baseline.hypotheses is None or "parts" in baseline.scores:
+    if not _is_of_one_part(baseline):
         return {}
-    tested = {system.name: system for system in others if system.hypotheses is not None}
-    made = {
-        key: metric
-        for key, metric in _sacrebleu_metrics(baseline).items()
-        if any(alike(system, key) for system in tested.values())
-    }
+    tested = {system.name: system for system in others if _is_of_one_part(system)}
+    made = metrics_of(
+        baseline,
+        lambda key, component: (
+            issubclass(component, BySacrebleu) and any(alike(system, key) for system in tested.values())
+        ),
+    )
     if not made:
         return {}
     found = paired_tests(
-        baseline.hypotheses,
+        baseline.hypotheses or (),
         {name: system.hypotheses or () for name, system in tested.items()},
         references,
-        made,
+        cast("dict[str, BySacrebleu]", made),
         baseline.scores["languages"][0],
         num_jobs=num_jobs,
         on_done=on_done,
@@ -276,14 +289,28 @@ def _tests(
     }
 
 
-def _sacrebleu_metrics(system: System) -> dict[str, BySacrebleu]:
-    """Those of its scores that sacrebleu computes, as they were measured."""
-    from seq2seq.metrics.base import metrics
-    from seq2seq.metrics.sacrebleu import BySacrebleu
+def _is_of_one_part(system: System) -> bool:
+    """Whether its scores are those of all its hypotheses together, and there are any."""
+    return system.hypotheses is not None and "parts" not in system.scores
 
+
+def _signature(system: System, key: str) -> str | None:
+    found = system.scores.get(key)
+    return found.get("signature") if isinstance(found, Mapping) else None
+
+
+def metrics_of(system: System, wanted: Callable[[str, type[Metric]], bool]) -> dict[str, Metric]:
+    """Those that it was measured by, as they were then, by their keys; without those that cannot be had here.
+
+    wanted: by the key and the class, of those that are imported.
+    """
     found = {}
-    for key, options in system.scores["metrics"].items():
+    for key, options in (system.scores.get("metrics") or {}).items():
         component = metrics.components.get((options or {}).get("name", key))
-        if options is not None and component is not None and issubclass(component, BySacrebleu):
+        if options is None or component is None or not wanted(key, component):
+            continue
+        try:
             found[key] = component(**{name: value for name, value in options.items() if name != "name"})
+        except (TypeError, ValueError):  # an option of another version, a tokenizer that is not installed
+            continue
     return found

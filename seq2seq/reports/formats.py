@@ -26,27 +26,27 @@ def signed(value: float, places: int = 2) -> str:
     return f"+{told}" if value > 0 else told
 
 
-def count(value: float | None) -> str:
-    """Three digits and a letter for what is large: 1.23M."""
-    if value is None:
-        return MISSING
+def count(value: float | None, absent: str = MISSING) -> str:
+    """Three digits and a letter for what is large: 1.23M, 12.3k."""
+    if value is None or not math.isfinite(value):
+        return absent
     for size, letter in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
-        if abs(value) >= size:
-            return f"{value / size:.3g}{letter}"
-    return f"{value:,.0f}"
+        if value >= 0.9995 * size:
+            return f"{float(f'{value / size:.3g}'):g}{letter}"
+    return f"{value:.0f}"
 
 
-def duration(seconds: float | None) -> str:
-    """In the two largest units."""
-    if seconds is None:
-        return MISSING
-    if seconds < 60:
-        return f"{seconds:.0f} s"
+def duration(seconds: float | None, absent: str = MISSING) -> str:
+    """In the two largest units: 45s, 14m, 2h05m, 3d04h."""
+    if seconds is None or not math.isfinite(seconds):
+        return absent
+    if round(seconds) < 60:
+        return f"{seconds:.0f}s"
     minutes = round(seconds / 60)
     if minutes < 60:
-        return f"{minutes} min"
+        return f"{minutes}m"
     hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02d} min"
+    return f"{hours}h{minutes:02d}m" if hours < 24 else f"{hours // 24}d{hours % 24:02d}h"
 
 
 def probability(value: float) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -11,7 +12,7 @@ from seq2seq.reports.markup import Child, Markup, element, key_code, together
 from seq2seq.reports.ranking import Ranking, Series, shared_config, value_of
 
 LEVEL = 0.05  # of significance
-OF_THE_MODEL = (
+OF_TEXTS = (
     ("bits_per_byte", "Bits", 3, "per byte of text"),
     ("perplexity", "Perplexity", 2, "and loss per token"),
     ("token_accuracy", "Accuracy", 1, "% of tokens"),
@@ -70,7 +71,7 @@ def swatch(place: int, dash: str, symbol: str) -> Markup:
 def results(ranking: Ranking, swatch_of: Callable[[System], Markup]) -> Markup:
     """All that was measured of each system, the best first."""
     systems = ranking.systems
-    own = [one for one in OF_THE_MODEL if any(value_of(system, one[0]) is not None for system in systems)]
+    own = [one for one in OF_TEXTS if any(value_of(system, one[0]) is not None for system in systems)]
     heads: list[Child] = ["Run", *(_labelled(ranking, name) for name in ranking.metrics)]
     heads += [together(label, " ", element("small", unit)) for _, label, _, unit in own]
     heads += ["Parameters", "Training"]
@@ -81,8 +82,9 @@ def results(ranking: Ranking, swatch_of: Callable[[System], Markup]) -> Markup:
     best = {name: _best(ranking, name) for name in [*ranking.metrics, *(name for name, *_ in own)]}
     rows = []
     for system in systems:
-        marked = element("small", "baseline", class_="tag") if system is ranking.baseline else None
-        name = element("span", ranking.short(system.name), " " if marked else None, marked, class_="name")
+        marks = {"baseline": system is ranking.baseline, "ended early": system.ended_early}
+        tags = [(" ", element("small", mark, class_="tag")) for mark, is_so in marks.items() if is_so]
+        name = element("span", ranking.short(system.name), *tags, class_="name")
         cells = [row_head(element("span", swatch_of(system), name, class_="run"), value=system.name)]
         for score in ranking.metrics:
             cells.append(_score_cell(ranking, system, score, best[score] == value_of(system, score)))
@@ -181,23 +183,22 @@ def differences(ranking: Ranking) -> Markup | None:
 
 def groups(ranking: Ranking) -> Markup | None:
     """Means over seeds; None where no config was trained with several."""
-    found = list(ranking.comparison.groups)
+    found = ranking.comparison.groups
     if not found:
         return None
     names = [name for name in ranking.metrics if any(name in group.means for group in found)]
     names += [name for name in ("bits_per_byte", "loss") if any(name in group.means for group in found)]
-    if ranking.main is not None:
-        sign = 1 if ranking.lower_is_better(ranking.main) else -1
-        found.sort(key=lambda group: sign * group.means.get(ranking.main or "", 0.0))
     heads: list[Child] = ["Config", "Seeds", *(_labelled(ranking, name) for name in names)]
     rows = []
     for group in found:
         cells = [row_head(element("span", ranking.short(group.name), class_="name"), value=group.name)]
         cells.append(cell(str(len(group.systems)), value=len(group.systems)))
         for name in names:
-            mean, deviation = group.means.get(name), group.deviations.get(name)
+            mean, deviation = (values.get(name, math.nan) for values in (group.means, group.deviations))
             told = element("small", f"\u00b1 {decimal(deviation, ranking.places(name))}", class_="interval")
-            cells.append(cell(decimal(mean, ranking.places(name)), told if deviation is not None else None, value=mean))
+            value = None if math.isnan(mean) else mean
+            shown = None if math.isnan(deviation) else told
+            cells.append(cell(decimal(mean, ranking.places(name)), shown, value=value))
         rows.append(cells)
     caption = "Means over the seeds of a config, and the standard deviation between seeds (with n \u2212 1)."
     return table(caption, heads, rows, sortable=True)

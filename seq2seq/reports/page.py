@@ -43,12 +43,14 @@ def write_page(
     """The file.  attention: maps of the same few sentences, by the names of systems.  training_words: how often words
     are in the training targets; without it words are rare or not by the references.
     """
+    from seq2seq.training.checkpoint import write_replaced
+
     check_plotly()
     told = page(comparison, attention or {}, training_words, date.today())
     path = folder / FILE
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        path.write_text(told, encoding="utf-8")
+        write_replaced(path, told)
     except OSError as error:
         raise UserError(f"{path}: cannot be written ({error.strerror})") from error
     return path

@@ -7,17 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from seq2seq.metrics.base import Kind
-from seq2seq.metrics.scores import OF_THE_MODEL
-from seq2seq.reports.comparison import Comparison, System
+from seq2seq.reports.comparison import OF_TEXT_ALONE, Comparison, System
 from seq2seq.reports.names import shortener
-
-OF_TEXT_ALONE = {  # what a language model is judged by, the fairest first
-    "bits_per_byte": Kind("bits per byte", lower_is_better=True),
-    "perplexity": Kind("perplexity", lower_is_better=True),
-    "loss": Kind("loss", lower_is_better=True),
-}
-KNOWN = {**OF_THE_MODEL, **OF_TEXT_ALONE}
 
 
 @dataclass(frozen=True)
@@ -36,36 +27,29 @@ def value_of(system: System, name: str) -> float | None:
 
 
 class Ranking:
-    """A comparison as it is told: what the scores are called, and which systems come first.
+    """A comparison as it is told: what the scores are called, and what is drawn alike.
 
-    main: the name of the score that orders them; None where no system has any.
+    systems: in the comparison's order.  main: the name of the score that it comes from; None where no system has any.
     """
 
     def __init__(self, comparison: Comparison) -> None:
         self.comparison = comparison
         measured = [name for name in comparison.labels if self._having(name)]
-        self.metrics = [name for name in measured if name not in KNOWN]
-        of_the_model = [name for name in OF_TEXT_ALONE if self._having(name) == len(comparison.systems)]
-        self.main: str | None = next(iter([*self.metrics, *of_the_model]), None)
-        self.systems = sorted(comparison.systems, key=self._key)
+        self.metrics = [name for name in measured if name not in OF_TEXT_ALONE]
+        self.main: str | None = next(iter(measured), None)
+        self.systems = comparison.systems
         self._short = shortener([system.name for system in comparison.systems])
         self.series = self._series()
 
     def _having(self, name: str) -> int:
         return sum(value_of(system, name) is not None for system in self.comparison.systems)
 
-    def _key(self, system: System) -> tuple[bool, float, str]:
-        value = value_of(system, self.main) if self.main is not None else None
-        if self.main is None or value is None:
-            return True, 0.0, system.name
-        return False, value if self.lower_is_better(self.main) else -value, system.name
-
     def lower_is_better(self, name: str) -> bool:
-        own = KNOWN.get(name)
+        own = OF_TEXT_ALONE.get(name)
         return name in self.comparison.lower_is_better or (own is not None and own.lower_is_better)
 
     def label(self, name: str) -> str:
-        own = KNOWN.get(name)
+        own = OF_TEXT_ALONE.get(name)
         return self.comparison.labels.get(name) or (own.label if own is not None else name)
 
     def title(self, name: str) -> str:

@@ -26,6 +26,8 @@ def read_system(run: Path, evaluation: Path, name: str | None = None) -> System:
     directory = RunDir(run)
     config = flatten(directory.read_config())
     scores = read_scores(evaluation)
+    end = directory.read_end() or {}
+    whole = end.get("parameters")
     lines = _read_lines(directory.metrics)
     speeds = [line["train/tokens_per_second"] for line in lines if _is_number(line.get("train/tokens_per_second"))]
     return System(
@@ -34,10 +36,13 @@ def read_system(run: Path, evaluation: Path, name: str | None = None) -> System:
         config=config,
         scores=scores,
         hypotheses=read_hypotheses(evaluation, scores),
-        num_parameters=_count_parameters(directory.checkpoints, scores.get("steps", [])),
+        num_parameters=whole
+        if _is_number(whole)
+        else _count_parameters(directory.checkpoints, scores.get("steps", [])),
         seconds=lines[-1]["seconds"] if lines else None,
         tokens_per_second=statistics.median(speeds) if speeds else None,
         curves=dict(_curves(lines)),
+        ended_early=bool(end.get("pruned")),
     )
 
 

@@ -7,9 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from seq2seq.reports.comparison import System
+from seq2seq.reports.comparison import SEED, System
 
-SEED = "trainer.seed"
 DERIVED = "model.architecture."  # what is inside a pretrained model, which follows from its path
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
 
 from seq2seq.reports.comparison import Comparison, System
+from seq2seq.reports.formats import count, duration
 from seq2seq.reports.names import shortener
 
 SURE = 0.05  # p-values below it are marked
@@ -41,12 +43,13 @@ def _runs(comparison: Comparison) -> list[str]:
     translated = any("sentences_per_second" in system.scores for system in comparison.systems)
     rows = [[*head, "params", "time", "tok/s", *(["sent/s"] if translated else [])]]
     for system in comparison.systems:
-        row = [shorten(system.name)]
+        row = [marked(system, shorten)]
         for name in comparison.labels:
             row.append(number(system.score(name), PLACES.get(name, 2)))
             if name in with_interval:
                 row.append(number(half_width(system, name), 1))
-        row += [count(system.num_parameters), duration(system.seconds), count(system.tokens_per_second)]
+        row += [count(system.num_parameters, ABSENT), duration(system.seconds, ABSENT)]
+        row.append(count(system.tokens_per_second, ABSENT))
         row += [number(system.scores.get("sentences_per_second"), 1)] if translated else []
         rows.append(row)
     width = max(len(shorten(name)) for name in comparison.faults) if comparison.faults else 0
@@ -57,6 +60,11 @@ def _runs(comparison: Comparison) -> list[str]:
     legend = ["+-: half of the 95% interval."] if with_interval else []
     legend.append("time, tok/s: of training, target tokens.")
     return [*lines, "", "  ".join(legend), *(["sent/s: of translating."] if translated else [])]
+
+
+def marked(system: System, shorten: Callable[[str], str]) -> str:
+    """The name, and whether a search ended the run early."""
+    return f"{shorten(system.name)}{' (ended early)' if system.ended_early else ''}"
 
 
 def _groups(comparison: Comparison) -> list[str]:
@@ -148,7 +156,8 @@ def signatures(comparison: Comparison) -> Iterator[str]:
 def half_width(system: System, name: str) -> float | None:
     """Of a score's interval."""
     interval = system.interval(name)
-    return None if interval is None else (interval[1] - interval[0]) / 2
+    half = math.nan if interval is None else (interval[1] - interval[0]) / 2
+    return half if math.isfinite(half) else None
 
 
 def difference(system: System, baseline: System, name: str) -> float | None:
@@ -158,42 +167,19 @@ def difference(system: System, baseline: System, name: str) -> float | None:
 
 
 def number(value: float | None, places: int) -> str:
-    if value is None:
+    if value is None or math.isnan(value):
         return ABSENT
     return f"{value:,.{places}f}" if abs(value) < 1e6 else f"{value:.1e}"
 
 
 def signed(value: float | None) -> str:
-    return ABSENT if value is None else f"{value:+.2f}"
+    return ABSENT if value is None or math.isnan(value) else f"{value:+.2f}"
 
 
 def p_value(value: float) -> str:
     """Marked where it is small."""
     told = f"{value:.3f}" if value >= 0.0005 else "<.001"
     return f"{told}{'*' if value < SURE else ' '}"
-
-
-def count(value: float | None) -> str:
-    """Three digits: 1.23M, 12.3k."""
-    if value is None:
-        return ABSENT
-    for size, letter in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
-        if value >= 0.9995 * size:
-            return f"{float(f'{value / size:.3g}'):g}{letter}"
-    return f"{value:.0f}"
-
-
-def duration(seconds: float | None) -> str:
-    """45s, 14m, 2h05m, 3d04h."""
-    if seconds is None:
-        return ABSENT
-    if round(seconds) < 60:
-        return f"{seconds:.0f}s"
-    minutes = round(seconds / 60)
-    if minutes < 60:
-        return f"{minutes}m"
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}h{minutes:02d}m" if hours < 24 else f"{hours // 24}d{hours % 24:02d}h"
 
 
 def shortened(line: str, width: int = 80) -> str:

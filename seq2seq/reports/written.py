@@ -11,16 +11,17 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from seq2seq.metrics.scores import OF_THE_MODEL
 from seq2seq.reports.comparison import SEED, Comparison, System
+from seq2seq.reports.formats import count, duration
 from seq2seq.reports.names import shortener
 from seq2seq.reports.tables import (
     ABSENT,
     PLACES,
     cautions,
-    count,
     difference,
-    duration,
     half_width,
+    marked,
     meaning,
     number,
     p_value,
@@ -28,7 +29,7 @@ from seq2seq.reports.tables import (
     signed,
 )
 
-OF_THE_MODEL = ("loss", "perplexity", "word_perplexity", "byte_perplexity", "bits_per_byte", "token_accuracy")
+WITHOUT_TRANSLATING = (*OF_THE_MODEL, "word_perplexity", "byte_perplexity", "bits_per_byte")
 
 
 def markdown(comparison: Comparison) -> str:
@@ -66,9 +67,10 @@ def _runs(comparison: Comparison) -> Iterator[str]:
             half = half_width(system, name)
             told = number(system.score(name), PLACES.get(name, 2))
             cells.append(told if half is None else f"{told} \u00b1 {half:.2f}")
-        cells += [count(system.num_parameters), duration(system.seconds), count(system.tokens_per_second)]
+        cells += [count(system.num_parameters, ABSENT), duration(system.seconds, ABSENT)]
+        cells.append(count(system.tokens_per_second, ABSENT))
         cells.append(number(system.scores.get("sentences_per_second"), 1))
-        yield _row(shorten(system.name), cells)
+        yield _row(marked(system, shorten), cells)
     for name, fault in comparison.faults.items():
         yield _row(shorten(name), [f"not measured: {fault}", *[""] * (len(head) - 1)])
 
@@ -79,11 +81,9 @@ def _groups(comparison: Comparison) -> Iterator[str]:
     for group in comparison.groups:
         cells = [str(len(group.systems))]
         for name in comparison.labels:
-            places = PLACES.get(name, 2)
-            known = name in group.means
-            cells.append(
-                f"{group.means[name]:.{places}f} \u00b1 {group.deviations[name]:.{places}f}" if known else ABSENT
-            )
+            told = number(group.means.get(name), PLACES.get(name, 2))
+            known = not math.isnan(group.deviations.get(name, math.nan))
+            cells.append(f"{told} \u00b1 {number(group.deviations[name], PLACES.get(name, 2))}" if known else told)
         yield _row(shorten(group.name), cells)
 
 
@@ -122,7 +122,7 @@ def _cell(told: str) -> str:
 
 def comma_separated(comparison: Comparison) -> str:
     """A row a run, with all that is known of it; one that was not measured has a fault."""
-    rows = [_values(comparison, system) for system in comparison.systems]
+    rows = [_finite(_values(comparison, system)) for system in comparison.systems]
     rows += [{"name": name, "fault": fault} for name, fault in comparison.faults.items()]
     columns = dict.fromkeys(key for row in rows for key in row)
     file = io.StringIO()
@@ -139,18 +139,19 @@ def _values(comparison: Comparison, system: System) -> dict[str, Any]:
     for name in comparison.labels:
         low, high = system.interval(name) or (None, None)
         row[name] = system.score(name)
-        if name not in OF_THE_MODEL:
+        if name not in WITHOUT_TRANSLATING:
             row |= {f"{name}_low": low, f"{name}_high": high}
-        if comparison.baseline is not None and name not in OF_THE_MODEL:
+        if comparison.baseline is not None and name not in WITHOUT_TRANSLATING:
             test = comparison.tests.get((system.name, name))
             row[f"{name}_p_bootstrap"] = None if test is None else test.bootstrap
             row[f"{name}_p_randomisation"] = None if test is None else test.randomisation
-    row |= {name: system.score(name) for name in OF_THE_MODEL}
+    row |= {name: system.score(name) for name in WITHOUT_TRANSLATING}
     row |= {
         "parameters": system.num_parameters,
         "training_seconds": system.seconds,
         "training_tokens_per_second": system.tokens_per_second,
         "sentences_per_second": scores.get("sentences_per_second"),
+        "ended_early": _plain(system.ended_early),
         "fault": None,
     }
     seeds = [SEED] if len({str(other.config.get(SEED)) for other in comparison.systems}) > 1 else []
@@ -177,7 +178,7 @@ def as_json(comparison: Comparison) -> str:
 
 
 def _finite(tree: Any) -> Any:
-    """JSON has no nan and no inf."""
+    """JSON has no nan and no inf, and spreadsheets take them for words."""
     if isinstance(tree, Mapping):
         return {key: _finite(value) for key, value in tree.items()}
     if isinstance(tree, list | tuple):

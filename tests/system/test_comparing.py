@@ -5,9 +5,11 @@ import json
 import shutil
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 
 from seq2seq.cli.evaluate import EvaluateOptions, load, make_plan, measure
@@ -121,6 +123,52 @@ def test_a_page(command: Command, runs: Path) -> None:
     assert "Attention" in page
 
 
+def test_a_page_that_cannot_be_written_is_told_before_anything_is_measured(command: Command, runs: Path) -> None:
+    pytest.importorskip("plotly")
+    Path("out/report.html").mkdir(parents=True)
+    told = command("seq2seq-evaluate", "run=runs/*", "report=out", "again=true")
+    assert (told.status, told.out) == (1, "")
+    assert told.err == "seq2seq-evaluate: out/report.html: cannot be written (it is a folder)\n"
+    Path("/proc").exists() or pytest.skip("needs a folder in which nothing can be made")
+    told = command("seq2seq-evaluate", "run=runs/*", "report=/proc/self", "again=true")
+    assert (told.status, told.out) == (1, "")
+    assert told.err.startswith("seq2seq-evaluate: /proc/self/report.html: cannot be written (")
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory"), "out of memory: lower max_tokens"),
+        (OSError("header too short"), "header too short"),
+        (FileNotFoundError(2, "No such file or directory", "x"), "x: No such file or directory"),
+    ],
+)
+def test_a_page_without_attention_where_the_model_cannot_be_loaded(
+    command: Command, runs: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, message: str
+) -> None:
+    pytest.importorskip("plotly")
+
+    def refuse(plan: object) -> None:
+        raise error
+
+    monkeypatch.setattr("seq2seq.cli.evaluate.load", refuse)
+    told = command("seq2seq-evaluate", "run=runs/*", "report=out")
+    assert told.status == 0, told.err
+    assert f"warning: a-seed1: no attention: {message}\n" in told.err
+    assert told.err.endswith("written to out/report.html\n")
+    assert 'id="attention"' not in Path("out/report.html").read_text(encoding="utf-8")
+
+
+def test_of_many_runs_eight_are_told(command: Command, runs: Path) -> None:
+    for lr in range(10):
+        shutil.copytree(runs / "b", f"sw/model=lstm,optimizer.lr={lr},trainer.seed=1-0123abcd")
+    told = command("seq2seq-evaluate", "run=sw/*", "baseline=xyz")
+    shown = ", ".join(f"lr={lr}" for lr in range(8))
+    assert told.err == f"seq2seq-evaluate: baseline: 'xyz' is none of the runs; there are: {shown} and 2 more\n"
+    told = command("seq2seq-evaluate", "run=[runs/b,sw]")
+    assert "error: sw is not measured: sw: not a run directory (it has no config.yaml); a folder of 10 runs" in told.err
+
+
 def test_what_cannot_be_measured_is_told_and_the_others_go_on(command: Command, runs: Path) -> None:
     shutil.rmtree(runs / "a-seed2" / "checkpoints")
     shutil.copytree(runs / "b", runs / "c")
@@ -163,6 +211,8 @@ def test_what_cannot_be_measured_is_told_and_the_others_go_on(command: Command, 
         (["run=[]"], 2, "run: is an empty list"),
         (["run=runs/*", "table=t.txt"], 2, "table: t.txt: the ending should be one of .md, .csv, .json"),
         (["run=runs/*", "baseline=runs/c"], 2, "baseline: 'runs/c' is none of the runs; did you mean 'runs/b'?"),
+        (["run=runs/*", "baseline=xy"], 2, "baseline: 'xy' is none of the runs; there are: a-seed1, a-seed2, b"),
+        (["run=runs"], 4, "runs: not a run directory (it has no config.yaml); a folder of 3 runs: run='runs/*'"),
         (["run=runs/b", "baseline=runs/b"], 2, "baseline: is for several runs: run=[runs/a,runs/b] or run='runs/*'"),
         (["run=runs/b", "again=true"], 2, "again: is for several runs: run=[runs/a,runs/b] or run='runs/*'"),
         (
@@ -187,7 +237,7 @@ def test_a_folder_that_is_called_like_a_pattern_is_one_run(command: Command, mea
 DECISIVE = ["name", "files", "tag", "checkpoint", "steps", "weights", "examples", "languages", "precision", "version"]
 
 
-@pytest.mark.parametrize("key", [*DECISIVE, "search", "metrics", "backend", "hypotheses"])
+@pytest.mark.parametrize("key", [*DECISIVE, "search", "metrics", "sacrebleu", "backend", "hypotheses"])
 def test_what_decides_whether_scores_are_known(runs: Path, key: str) -> None:
     options = EvaluateOptions(run=["runs/b"], max_tokens=500)
     path = runs / "b" / "evaluation" / "test" / "scores.json"
@@ -199,6 +249,22 @@ def test_what_decides_whether_scores_are_known(runs: Path, key: str) -> None:
     assert known_scores(plan) is None
     path.write_text(json.dumps({name: scores[name] for name in scores if name != key}), encoding="utf-8")
     assert (known_scores(plan) is None) == (key != "tag")  # scores are older than tags
+
+
+def test_scores_by_another_tokenizer_or_version_of_sacrebleu_are_not_known(
+    runs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = make_plan(runs / "b", EvaluateOptions(run=["runs/b"]), {})
+    scores = known_scores(plan)
+    assert scores is not None
+    assert scores["sacrebleu"] == {"version": version("sacrebleu"), "tokenize": {"bleu": ["13a"]}}
+    with monkeypatch.context() as other:
+        other.setattr("seq2seq.metrics.sacrebleu.default_tokenizer", lambda language: "char")
+        assert known_scores(plan) is None
+    with monkeypatch.context() as other:
+        other.setattr("seq2seq.cli.known.version", lambda name: "1.0")
+        assert known_scores(plan) is None
+    assert known_scores(plan) == scores
 
 
 def test_scores_of_weights_that_are_broken_since_are_not_known(runs: Path) -> None:

@@ -161,3 +161,16 @@ def test_what_is_wrong_is_told_before_any_work(command: Command, given: list[str
     told = command("seq2seq-train", *given, "run=run")
     assert (told.status, told.out, told.err) == (2, "", f"seq2seq-train: {message}\n")
     assert not Path("run").exists()
+
+
+def test_what_the_tokenizer_does_not_know_leaves_no_perplexity_per_word(command: Command, scored: Path) -> None:
+    Path("in.en").write_text("a house\na dog\n", encoding="utf-8")
+    Path("in.de").write_text("ein Haus\nein \u2603\n", encoding="utf-8")
+    told = command("seq2seq-evaluate", "run=run", "source=in.en", "target=in.de")
+    assert told.status == 0, told.err
+    warning = "warning: no perplexity of words and bytes: the text holds what the tokenizer does not know\n"
+    assert told.err.count(warning) == 1
+    assert "per word" not in told.out
+    told = command("seq2seq-evaluate", "run=run", "split=test")
+    assert "no perplexity" not in told.err
+    assert "per word" in told.out

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from seq2seq.reports.comparison import Comparison, Curve, Group, Significance, System
+from seq2seq.reports.comparison import Comparison, Curve, Group, Significance, System, best_first
 
 SOURCES = [
     "A small house stands there .",
@@ -49,7 +49,7 @@ def system(
 ) -> System:
     scores: dict[str, Any] = {"loss": 2.0, "perplexity": 7.389, "token_accuracy": 50.0, "sentences_per_second": 12.5}
     if bleu is not None:
-        scores |= {"bleu": score(bleu), "ter": score(100 - bleu)}
+        scores |= {"bleu": score(bleu), "ter": score(100 - bleu), "metrics": {"bleu": {"name": "bleu"}, "ter": {}}}
     told: dict[str, Any] = {"scores": scores, "num_parameters": 1_234_567, "seconds": 3700.0, "curves": curves()}
     told |= {"tokens_per_second": 9876.0, "config": dict(config or {"data.source": "en"})} | changes
     return System(name=name, run=Path("runs") / name, hypotheses=hypotheses, **told)
@@ -58,7 +58,7 @@ def system(
 def comparison(systems: Sequence[System], **changes: Any) -> Comparison:
     told: dict[str, Any] = {"name": "test", "sources": SOURCES, "references": REFERENCES, "language": "de"}
     told |= {"labels": LABELS, "lower_is_better": frozenset({"ter"}), "varied": ["optimizer.lr"]} | changes
-    return Comparison(systems=systems, **told)
+    return Comparison(systems=best_first(systems, told["labels"], told["lower_is_better"]), **told)
 
 
 def sweep() -> Comparison:

@@ -1,5 +1,6 @@
 """Scores by the length of the source, and of words by their frequency."""
 
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -54,9 +55,13 @@ def test_the_score_of_a_bin_is_that_of_its_sentences() -> None:
     assert found.label == "BLEU"
 
 
-def test_the_metric_has_the_options_of_the_run() -> None:
-    config = {"metrics.bleu.name": "bleu", "metrics.bleu.tokenize": "char", "metrics.bleu.lowercase": True}
-    found = quick_metric(Ranking(comparison([system("a", config=config)])), [system("a", config=config)])
+def test_the_metric_has_the_options_that_the_scores_were_measured_with() -> None:
+    """Which may be others than those of the run."""
+    config = {"metrics.bleu.name": "bleu", "metrics.bleu.tokenize": "13a", "metrics.bleu.lowercase": False}
+    measured = {"bleu": {"name": "bleu", "tokenize": "char", "lowercase": True}, "chrf": None}
+    own_system = system("a", config=config)
+    own_system = replace(own_system, scores=own_system.scores | {"metrics": measured})
+    found = quick_metric(Ranking(comparison([own_system])), [own_system])
     assert found is not None
     name, own, metric = found
     assert (name, own) == ("bleu", "")
@@ -64,15 +69,26 @@ def test_the_metric_has_the_options_of_the_run() -> None:
     assert (metric.tokenize, metric.lowercase) == ("char", True)
 
 
+def test_a_metric_may_have_another_key_and_one_that_cannot_be_made_is_passed_over() -> None:
+    measured = {"bleu": {"tokenize": "klingon", "unknown": 1}, "chars": {"name": "chrf", "word_order": 2}}
+    own_system = system("a", scores={"bleu": {"score": 1.0}, "chars": {"score": 2.0}, "metrics": measured})
+    found = quick_metric(Ranking(comparison([own_system], labels={"bleu": "BLEU", "chars": "chars"})), [own_system])
+    assert found is not None
+    assert found[0] == "chars"
+    assert isinstance(found[2], ChrF)
+    assert found[2].word_order == 2
+
+
 def test_a_metric_that_is_slow_or_not_of_all_is_passed_over() -> None:
-    slow = {"ter": {"score": 50.0}, "chrf": {"score": 60.0}}
+    measured = {"ter": {}, "bleu": {}, "chrf": {}}
+    slow = {"ter": {"score": 50.0}, "chrf": {"score": 60.0}, "metrics": measured}
     systems = [system("a", scores=slow), system("b", scores=slow | {"bleu": {"score": 1.0}})]
     labels = {"ter": "TER", "bleu": "BLEU", "chrf": "chrF2"}
     found = quick_metric(Ranking(comparison(systems, labels=labels)), systems)
     assert found is not None
     assert found[0] == "chrf"
     assert isinstance(found[2], ChrF)
-    alone = [system("a", scores={"ter": {"score": 50.0}})]
+    alone = [system("a", scores={"ter": {"score": 50.0}, "metrics": measured})]
     assert quick_metric(Ranking(comparison(alone)), alone) is None
 
 

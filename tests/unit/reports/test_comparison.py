@@ -109,23 +109,29 @@ OTHER = ["das Haus war rot .", "der Hund schläft .", "wir gehen Haus .", "sie l
 
 
 def test_tests_are_against_the_baseline_where_both_are_measured_alike(tmp_path: Path) -> None:
-    """Not against another tokenizer's BLEU, another language's, a score that is not sacrebleu's, or the same texts."""
-    lowered = scores_of(20.0)["metrics"] | {"bleu": {"tokenize": "char", "lowercase": False}, "distinct": {}}
+    """Not against another tokenizer's BLEU, another version's, a mean of parts, a score that is not sacrebleu's, or the
+    same texts.
+    """
+    lowered = {"bleu": score(20.0, "BLEU", "nrefs:1|tok:char")}
+    renamed = scores_of(20.0)["metrics"] | {"bleu": {"tokenize": "13a"}, "distinct": {}}  # what null stands for
     systems = [
         made(tmp_path, "base"),
         made(tmp_path, "same"),
         made(tmp_path, "other", hypotheses=OTHER),
-        made(tmp_path, "lowered", hypotheses=OTHER, scores={"metrics": lowered}),
-        made(tmp_path, "abroad", hypotheses=OTHER, scores={"languages": ["de-AT"]}),
+        made(tmp_path, "lowered", hypotheses=OTHER, scores=lowered),
+        made(tmp_path, "older", hypotheses=OTHER, scores={"chrf": score(40.0, "chrF2", "nrefs:1|version:1")}),
+        made(tmp_path, "renamed", hypotheses=OTHER, scores={"metrics": renamed}),
+        made(tmp_path, "parts", hypotheses=OTHER, scores={"parts": {"a": {}, "b": {}}}),
     ]
     told = []
     comparison = compare(systems, REFERENCES, baseline="base", num_jobs=1, on_done=told.append)
     assert comparison.baseline == "base"
     assert comparison.tests.keys() == {
         ("other", "bleu"), ("other", "chrf"), ("other", "ter"), ("lowered", "chrf"), ("lowered", "ter"),
+        ("older", "bleu"), ("older", "ter"), ("renamed", "bleu"), ("renamed", "chrf"), ("renamed", "ter"),
     }  # fmt: skip
     assert all(0 < test.bootstrap <= 1 and 0 < test.randomisation <= 1 for test in comparison.tests.values())
-    assert told == [1] * 4
+    assert told == [1] * 5
 
 
 def test_means_of_parts_are_not_tested(tmp_path: Path) -> None:

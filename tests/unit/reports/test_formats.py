@@ -1,7 +1,5 @@
 """Numbers and values as people read them."""
 
-import pytest
-
 from seq2seq.reports.formats import count, decimal, duration, number_of, probability, setting, signed
 
 
@@ -15,26 +13,17 @@ def test_decimals() -> None:
     assert (signed(0.5), signed(-0.5), signed(-0.001)) == ("+0.50", "\u22120.50", "0.00")
 
 
-@pytest.mark.parametrize(
-    ("value", "told"), [(None, "\u2013"), (999, "999"), (1234, "1.23k"), (61e6, "61M"), (1.5e9, "1.5B")]
-)
-def test_counts(value: float | None, told: str) -> None:
-    assert count(value) == told
-
-
-@pytest.mark.parametrize(
-    ("seconds", "told"),
-    [
-        (None, "\u2013"),
-        (5.4, "5 s"),
-        (90, "2 min"),
-        (3599, "1 h 00 min"),
-        (3700, "1 h 02 min"),
-        (360000, "100 h 00 min"),
-    ],
-)
-def test_durations(seconds: float | None, told: str) -> None:
-    assert duration(seconds) == told
+def test_counts_and_durations() -> None:
+    """Also where rounding makes it the next larger unit."""
+    assert [*map(count, (None, 999, 999.7, 1000, 12_345, 999_700, 1_234_567, 61e6, 999_600_000, 2e9))] == [
+        *("\u2013", "999", "1k", "1k", "12.3k", "1M", "1.23M", "61M", "1B", "2B"),
+    ]
+    assert [*map(duration, (None, 0.4, 59.4, 59.8, 90, 3599, 3600, 7500, 86399, 86400, 277_200))] == [
+        *("\u2013", "0s", "59s", "1m", "2m", "1h00m", "1h00m", "2h05m", "1d00h", "1d00h", "3d05h"),
+    ]
+    assert (count(None, "-"), duration(None, "-"), count(float("inf")), duration(float("nan"))) == (
+        *("-", "-", "\u2013", "\u2013"),
+    )
 
 
 def test_settings_are_as_they_are_typed() -> None:

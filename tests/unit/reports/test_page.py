@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import errno
 import hashlib
 import importlib.util
 import json
@@ -18,7 +19,8 @@ import pytest
 
 from seq2seq.errors import ConfigError, UserError
 from seq2seq.reports import page as pages
-from seq2seq.reports.comparison import Comparison
+from seq2seq.reports.comparison import Comparison, Group
+from seq2seq.reports.ranking import Ranking
 from seq2seq.search.alignment import AttentionMap
 
 from .comparisons import comparison, curves, sweep, system
@@ -119,7 +121,7 @@ ODD = {
     "without hypotheses": comparison(
         [system("a", None, hypotheses=None), system("b", None, hypotheses=None)], labels={}
     ),
-    "of text alone": comparison([system("lm", None, hypotheses=None)], sources=None, labels={}),
+    "of text alone": comparison([system("lm", None, hypotheses=None)], sources=None, labels={"perplexity": ""}),
     "without curves": comparison(
         [system("a", curves={}, seconds=None, tokens_per_second=None), system("b", curves={})]
     ),
@@ -303,7 +305,10 @@ def test_maps_of_a_sentence_stand_beside_each_other(tmp_path: Path) -> None:
     read = write(told, tmp_path, attention={names[0]: attention() * 2, names[1]: [*attention(), empty]})
     maps = [chart for chart in read.charts.values() if chart["data"][0]["type"] == "heatmap"]
     assert [chart["data"][0]["z"] for chart in maps] == [np.eye(3, 4).tolist()] * 3
-    assert "Sentence 1 lstm lr=0.001 seed=1 lstm lr=0.001 seed=2 Sentence 2 lstm lr=0.001 seed=1" in read.text
+    assert (
+        "Sentence 1 transformer lr=0.01 seed=2 transformer lr=0.01 seed=1 Sentence 2 transformer lr=0.01 seed=2"
+        in read.text
+    )
     cut = "&lt;script&gt;alert(1)&lt;/scrip\u2026"
     assert maps[0]["layout"]["xaxis"]["ticktext"] == ["\u2581a", "b", cut, "&lt;/s&gt;"]
 
@@ -334,6 +339,28 @@ def test_every_chart_has_a_title_and_a_summary(tmp_path: Path) -> None:
     assert headings.count(1) == 1
 
 
+def test_the_order_is_that_of_the_comparison(tmp_path: Path) -> None:
+    """Also of equal ones, and of groups."""
+    equal = [system(name, 30.0) for name in ("b", "a")]
+    equal[0].scores["ter"]["score"] = 1.0
+    told = comparison([equal[1], system("c", 10.0), system("d", None), equal[0], system("e", 40.0)])
+    ranking = Ranking(told)
+    assert [one.name for one in ranking.systems] == [one.name for one in told.systems] == ["e", "b", "a", "c", "d"]
+    assert [one.label for one in ranking.series] == ["e", "b", "a", "c", "d"]
+    groups = [Group(name, told.systems[:2], {"bleu": mean}, {"bleu": mean}) for name, mean in (("y", 1.0), ("x", 2.0))]
+    groups.append(Group("z", told.systems[2:4], {"bleu": float("nan")}, {"bleu": float("nan")}))
+    read = write(replace(told, groups=groups), tmp_path)
+    assert "y 2 1.00 \xb1 1.00 x 2 2.00 \xb1 2.00 z 2 \u2013" in read.text
+    assert "nan" not in [a.get("data-value") for _, a in read.elements]
+
+
+def test_a_run_that_a_search_ended_early_is_marked(tmp_path: Path) -> None:
+    systems = [system("a"), system("b", 20.0, ended_early=True)]
+    assert "a baseline 30.00" in (read := write(comparison(systems, baseline="a"), tmp_path)).text
+    assert "b ended early 20.00" in read.text
+    assert "b baseline ended early 20.00" in write(comparison(systems, baseline="b"), tmp_path).text
+
+
 def test_the_date_and_the_faults(tmp_path: Path) -> None:
     told = pages.page(ODD["one"], {}, None, date(2026, 3, 9))
     assert "9 March 2026" in told
@@ -353,3 +380,21 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match=r"report\.html: cannot be written"):
         pages.write_page(ODD["one"], tmp_path / "file")
+
+
+def test_a_page_that_was_there_stays_whole_until_the_new_one_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "report.html"
+    path.write_text("the old one", encoding="utf-8")
+
+    def full(path: Path, content: bytes) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as broken:
+        broken.setattr("seq2seq.training.checkpoint.write_synced", full)
+        with pytest.raises(UserError, match=r"cannot be written \(No space left"):
+            pages.write_page(ODD["one"], tmp_path)
+    assert path.read_text(encoding="utf-8") == "the old one"
+    assert pages.write_page(ODD["one"], tmp_path) == path
+    assert [*tmp_path.iterdir()] == [path]

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -101,3 +102,22 @@ def test_reading_needs_no_torch(tmp_path: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code, str(run)], capture_output=True, text=True, check=True)
     assert done.stdout == "False 17\n"
+
+
+@pytest.mark.parametrize(
+    ("end", "parameters", "ended_early"),
+    [
+        ({"metrics": {}, "parameters": 175_000, "pruned": False}, 175_000, False),
+        ({"metrics": {}, "parameters": 175_000, "pruned": True}, 175_000, True),
+        ({"metrics": {}, "limit": "max_steps"}, 17, False),  # of an older version
+        ({}, 17, False),
+    ],
+)
+def test_the_size_of_the_whole_model_is_what_training_counted(
+    tmp_path: Path, end: dict[str, Any], parameters: int, ended_early: bool
+) -> None:
+    """Of adapters a checkpoint holds nothing else."""
+    run = make_run(tmp_path / "run")
+    (run / "ended.json").write_text(json.dumps(end), encoding="utf-8")
+    found = read_system(run, run / "evaluation" / "test")
+    assert (found.num_parameters, found.ended_early) == (parameters, ended_early)

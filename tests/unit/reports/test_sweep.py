@@ -13,7 +13,7 @@ def test_keys_that_vary_together_are_one_aspect() -> None:
     found = aspects(comparison.systems, ["model.d_model", "model.name", "optimizer.lr", "trainer.seed"])
     assert [(one.key, list(one.others)) for one in found] == [("model.name", ["model.d_model"]), ("optimizer.lr", [])]
     assert found[0].label == "model.name +1"
-    assert found[1].values == [1e-3, 1e-3, 1e-2, 1e-2] * 2
+    assert found[1].values == [1e-2, 1e-2, 1e-3, 1e-3] * 2  # the best first
 
 
 def test_what_is_the_same_in_all_is_no_aspect_and_an_absent_key_is_a_value() -> None:

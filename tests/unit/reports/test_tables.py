@@ -4,13 +4,14 @@ import csv
 import dataclasses
 import io
 import json
+import math
 from pathlib import Path
 
 import pytest
 
 from seq2seq.reports.comparison import Comparison, Significance, System, compare
 from seq2seq.reports.runs import read_system
-from seq2seq.reports.tables import count, duration, p_value, text
+from seq2seq.reports.tables import p_value, text
 from seq2seq.reports.written import as_json, comma_separated, format_of, markdown
 
 from .made_up_runs import REFERENCES, make_run, text_scores
@@ -208,13 +209,38 @@ def test_markdown_shows_names_as_they_are(tmp_path: Path) -> None:
     assert "| a\\|b\\_c\\_\\<d>\\` | 20.00" in told
 
 
+@pytest.mark.parametrize("odd", [math.nan, math.inf, -math.inf])
+def test_scores_that_are_no_finite_numbers(tmp_path: Path, odd: float) -> None:
+    """They come last, have no mean over seeds, and spoil no file."""
+    values = {"a-seed1": (1, odd), "a-seed2": (2, 30.0), "b": (1, 20.0)}
+    systems = [system(tmp_path, name, 0.1 + (name == "b"), seed, bleu) for name, (seed, bleu) in values.items()]
+    found = compare(systems, REFERENCES)
+    assert [one.name for one in found.systems] == ["a-seed2", "b", "a-seed1"]
+    (group,) = found.groups
+    assert math.isnan(group.means["bleu"])
+    assert math.isnan(group.deviations["bleu"])
+    base = dataclasses.replace(found, baseline="b", tests={("a-seed1", "bleu"): Significance(0.5, 0.5)})
+    lines = text(base).splitlines()
+    assert next(line.split() for line in lines if line.startswith("a-seed1"))[2] == "-"
+    assert next(line.split() for line in lines if line.startswith("a  "))[:4] == ["a", "2", "-", "-"]
+    assert "| a | 2 | - | - | - |" in markdown(base)
+    assert "nan" not in text(base) + markdown(base) + comma_separated(base)
+    assert next(csv.DictReader(io.StringIO(comma_separated(found)))).get("bleu") == "30.0"
+    assert json.loads(as_json(found), parse_constant=pytest.fail)["groups"][0]["means"]["bleu"] is None
+
+
+def test_a_run_that_a_search_ended_early_is_marked(comparison: Comparison) -> None:
+    first, *others = comparison.systems
+    told = dataclasses.replace(comparison, systems=[first, dataclasses.replace(others[0], ended_early=True), others[1]])
+    assert "\nlr=0.2 seed=2 (ended early) 30.00 1.0 " in text(told)
+    assert "| lr=0.2 seed=2 (ended early) | 30.00" in markdown(told)
+    assert "ended early" not in text(comparison) + markdown(comparison)
+    rows = [*csv.DictReader(io.StringIO(comma_separated(told)))]
+    assert [row["ended_early"] for row in rows] == ["false", "true", "false", ""]
+    assert [one["ended_early"] for one in json.loads(as_json(told))["systems"]] == [False, True, False]
+
+
 def test_how_numbers_are_told() -> None:
-    assert [*map(count, (None, 999, 999.7, 1000, 12_345, 999_600, 1_234_567, 2e9))] == [
-        *("-", "999", "1k", "1k", "12.3k", "1M", "1.23M", "2B"),
-    ]
-    assert [*map(duration, (None, 0.4, 59.4, 59.6, 3599, 3600, 7500, 86399, 86400, 277_200))] == [
-        *("-", "0s", "59s", "1m", "1h00m", "1h00m", "2h05m", "1d00h", "1d00h", "3d05h"),
-    ]
     assert [*map(p_value, (1.0, 0.05, 0.04996, 0.0123, 0.0005, 0.0004))] == [
         *("1.000 ", "0.050 ", "0.050*", "0.012*", "0.001*", "<.001*"),
     ]
