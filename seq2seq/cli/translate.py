@@ -36,7 +36,9 @@ JSON_LINES = (".json", ".jsonl")
 
 @dataclass(frozen=True, kw_only=True)
 class TranslateOptions:
-    """What the command takes; `search` and `data` are laid over what the run stored."""
+    """What the command takes; `search`, `data` and the place of a moved `model` are laid over what the run
+    stored.
+    """
 
     run: str
     input: str | None = None
@@ -54,6 +56,7 @@ class TranslateOptions:
     threads: PositiveInt | None = None
     search: dict[str, Any] | None = None
     data: dict[str, Any] | None = None
+    model: dict[str, Any] | None = None
     plugins: str | list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -75,7 +78,9 @@ class Stopped(UserError):
 
 def main() -> None:
     """The entry point."""
-    run_command("seq2seq-translate", "translate", translate, TRANSLATE, lambda tree: check(with_run(tree)))
+    run_command(
+        "seq2seq-translate", "translate", translate, TRANSLATE, lambda tree: check(with_run(tree, takes_path=True))
+    )
 
 
 def check(tree: dict[str, Any]) -> TranslateOptions:
@@ -89,7 +94,7 @@ def translate(tree: dict[str, Any], command: list[str]) -> None:
     from seq2seq.cli.tags import asked_for
     from seq2seq.training.console import progress_bar, setup_logging
 
-    given_tree, tree = tree, with_run(tree)
+    given_tree, tree = tree, with_run(tree, takes_path=True)
     options = check(tree)
     setup_logging(None)
     with ExitStack() as stack:
@@ -135,7 +140,7 @@ def _load(options: TranslateOptions, tree: dict[str, Any]) -> tuple[LoadedRun, C
     loaded = load_run(
         Path(options.run).expanduser(),
         options.checkpoint,
-        _typed(tree, "search", "plugins"),
+        _typed(tree, "search", "model", "plugins"),
         device=options.device,
         precision=torch_precision(options.precision),
     )

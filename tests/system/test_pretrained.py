@@ -117,7 +117,45 @@ def test_an_adapter_is_stored_alone(command: Command, here: Path) -> None:
     shutil.rmtree("models")
     told = command("seq2seq-translate", "run=run", "input=in.txt")
     assert (told.status, told.out) == (2, "")
-    assert f"model.path: {here}/models/t5: there is no such folder" in told.err
+    assert told.err == (
+        f"seq2seq-translate: model.path: {here}/models/t5: there is no such folder; the run holds the adapter alone and "
+        "needs that model: model.path=... says where it is now\n"
+    )
+
+
+def test_the_model_of_an_adapter_may_move(command: Command, here: Path) -> None:
+    """It is known by its weights. Training stores where it lies."""
+    lora = ("model=pretrained", "model.path=models/t5", "model.adapter=lora", "optimizer.lr=1e-2", "run=run")
+    assert command("seq2seq-train", *SHORT, *lora, "trainer.max_steps=2").status == 0
+    translate = ("seq2seq-translate", "run=run", "input=in.txt", "search.max_length=5", "checkpoint=last")
+    before = command(*translate).out
+    assert before.count("\n") == 3
+    shutil.move("models/t5", "moved")
+    assert command(*translate).status == 2
+    assert command(*translate, "model.path=moved").out == before
+    told = command("seq2seq-export", "run=run", "to=huggingface", "output=out", "model.path=moved")
+    assert told.status == 0, told.err
+    told = command(*translate, "model.path=models/bart")
+    assert told.status == 2
+    assert f"{here}/models/bart: holds other weights than those that the run was trained with" in told.err
+    told = command(*translate, "model.path=moved", "model.lora_rank=3")
+    assert told.err.splitlines()[-1].strip().endswith("model.lora_rank: stays as in the run's training")
+    told = command("seq2seq-train", "run=run", "model.path=moved", "trainer.max_steps=3")
+    assert told.status == 0, told.err
+    assert RunDir(Path("run")).read_config()["model"]["path"] == str(here / "moved")
+    assert command(*translate, "checkpoint=step_00000002").out == before
+    told = command("seq2seq-evaluate", "run=run", "split=test", "search.max_length=5")
+    assert told.status == 0, told.err
+
+
+def test_a_whole_run_needs_no_model(command: Command, here: Path) -> None:
+    assert command("seq2seq-train", "model=pretrained", "model.path=models/t5", *SHORT, "run=run").status == 0
+    told = command("seq2seq-translate", "run=run", "input=in.txt", "model.path=models/t5")
+    assert (told.status, told.out) == (2, "")
+    assert told.err == "seq2seq-translate: model.path: has no effect: the run holds all of its weights\n"
+    told = command("seq2seq-train", "run=run", "model.freeze=[encoder]")
+    assert told.status == 2
+    assert "model.freeze: was null, but is ['encoder']" in told.err
 
 
 @pytest.mark.parametrize(("family", "more"), [("t5", ["model.adapter=lora"]), ("gpt2", []), ("t5", [])])
