@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
+import os
+import re
 import shutil
 import sys
 from collections.abc import Iterator
@@ -28,6 +30,7 @@ log = logging.getLogger(__name__)
 Quantization = Literal[
     "float32", "float16", "bfloat16", "int8", "int8_float32", "int8_float16", "int8_bfloat16", "int16"
 ]
+OF_THE_SYSTEM = re.compile(r"\(os error (\d+)\)")
 COMPARED = 100  # sentences
 USUAL_POSITIONS = 1024  # the least that an exported model takes
 ENOUGH = 0.99  # of the tokens, where both compute in float32
@@ -89,13 +92,23 @@ def export(tree: dict[str, Any], command: list[str]) -> None:
         made = make(loaded, options, lines, origin, partial)
         _describe(loaded, options, made, partial)
         partial.replace(output)
-    except OSError as error:
-        raise ConfigError(Problem("output", f"{output}: cannot be written ({error.strerror})")) from error
+    except Exception as error:
+        if (reason := _fault_of_disk(error)) is None:
+            raise
+        raise ConfigError(Problem("output", f"{output}: cannot be written ({reason})")) from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     if made.table:
         print(made.table)
     print("\n".join(filter(None, (f"written to {output}", made.next_step))), file=sys.stderr)
+
+
+def _fault_of_disk(error: Exception) -> str | None:
+    """What the system says, also where a library in Rust has put it into a fault of its own; None for other faults."""
+    if isinstance(error, OSError) and error.strerror is not None:
+        return error.strerror
+    found = OF_THE_SYSTEM.search(str(error))
+    return None if found is None else os.strerror(int(found[1]))
 
 
 def _check(options: ExportOptions, tree: dict[str, Any]) -> None:
@@ -263,7 +276,8 @@ def _given_back(loaded: LoadedRun, options: ExportOptions, lines: list[str], ori
     from seq2seq.export import pretrained
 
     name = pretrained.save(loaded, folder)
-    return Made({"architecture": name}, next_step=f"as a {name}, which from_pretrained loads, with its tokenizer")
+    next_step = f"as a {name}, for transformers 5 and newer:\n{pretrained.next_step(loaded.config, options.output)}"
+    return Made({"architecture": name}, next_step=next_step)
 
 
 def _safetensors(loaded: LoadedRun, options: ExportOptions, lines: list[str], origin: str, folder: Path) -> Made:

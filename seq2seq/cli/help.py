@@ -177,7 +177,8 @@ keys
   threads=N
 
 The same 100 sentences are translated by both, and the share of equal tokens is
-printed; with to=huggingface where transformers is installed.
+printed; with to=huggingface where transformers is installed, and not of a
+pretrained model, which goes back into what it came from.
 """
 
 

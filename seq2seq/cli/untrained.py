@@ -40,9 +40,7 @@ def with_run(tree: dict[str, Any], *, takes_path: bool = False) -> dict[str, Any
         return rest
     if has_moved(tree):
         if not takes_path:
-            told = (
-                "is not read here: seq2seq-train run=... model.path=... stores where the model of an adapter lies now"
-            )
+            told = "is not read here: seq2seq-train run=... model.path=... stores where an adapter's model lies now"
             raise ConfigError(Problem("model.path", told))
         return rest | {"model": model}
     if model.get("name") != "pretrained":

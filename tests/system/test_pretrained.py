@@ -1,6 +1,7 @@
 """Models of the transformers library with the three commands."""
 
 import json
+import resource
 import shutil
 from pathlib import Path
 
@@ -118,8 +119,8 @@ def test_an_adapter_is_stored_alone(command: Command, here: Path) -> None:
     told = command("seq2seq-translate", "run=run", "input=in.txt")
     assert (told.status, told.out) == (2, "")
     assert told.err == (
-        f"seq2seq-translate: model.path: {here}/models/t5: there is no such folder; the run holds the adapter alone and "
-        "needs that model: model.path=... says where it is now\n"
+        f"seq2seq-translate: model.path: {here}/models/t5: there is no such folder; the run holds the adapter alone "
+        "and needs that model: model.path=... says where it is now\n"
     )
 
 
@@ -159,7 +160,9 @@ def test_a_whole_run_needs_no_model(command: Command, here: Path) -> None:
 
 
 @pytest.mark.parametrize(("family", "more"), [("t5", ["model.adapter=lora"]), ("gpt2", []), ("t5", [])])
-def test_given_back(command: Command, here: Path, family: str, more: list[str]) -> None:
+def test_given_back(
+    command: Command, here: Path, family: str, more: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
     """transformers finds with the exported model what the run finds."""
     import transformers
 
@@ -167,6 +170,11 @@ def test_given_back(command: Command, here: Path, family: str, more: list[str]) 
     assert command("seq2seq-train", *SHORT, *given).status == 0
     told = command("seq2seq-export", "run=run", "to=huggingface", "output=out")
     assert told.status == 0, told.err
+    python = told.err[told.err.index("from transformers import") :]
+    exec(python.replace("A line.", "the small cat").replace("=100", "=1"), {})
+    said = capsys.readouterr().out.strip()
+    told = command("seq2seq-translate", "run=run", "input=in.txt", "search=greedy", "search.max_length=1")
+    assert said in ("", told.out.splitlines()[2])  # theirs may begin with what says nothing
     told = command("seq2seq-translate", "run=run", "input=in.txt", "search=greedy", "search.max_length=9")
     assert told.status == 0, told.err
     tokenizer = transformers.AutoTokenizer.from_pretrained("out")
@@ -179,6 +187,21 @@ def test_given_back(command: Command, here: Path, family: str, more: list[str]) 
         )
         start = 1 if family == "t5" else read.input_ids.size(1)
         assert tokenizer.decode(found[0, start:], skip_special_tokens=True).replace("\n", " ") == ours
+
+
+def test_a_disk_that_is_full(command: Command, here: Path) -> None:
+    """Stood in for by a limit on the size of files."""
+    assert command("seq2seq-train", "model=pretrained", "model.path=models/t5", *SHORT, "run=run").status == 0
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    for to in ("huggingface", "safetensors"):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 14, before[1]))
+        try:
+            told = command("seq2seq-export", "run=run", f"to={to}", "output=out")
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        assert (told.status, told.out) == (2, "")
+        assert told.err == "seq2seq-export: output: out: cannot be written (File too large)\n"
+        assert not [*here.glob("*out*")]
 
 
 def test_a_run_without_a_checkpoint_is_not_the_model_as_it_was(command: Command, here: Path) -> None:
