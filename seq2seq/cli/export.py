@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
-import re
 import shutil
 import sys
 from collections.abc import Iterator
@@ -30,7 +28,6 @@ log = logging.getLogger(__name__)
 Quantization = Literal[
     "float32", "float16", "bfloat16", "int8", "int8_float32", "int8_float16", "int8_bfloat16", "int16"
 ]
-OF_THE_SYSTEM = re.compile(r"\(os error (\d+)\)")
 COMPARED = 100  # sentences
 USUAL_POSITIONS = 1024  # the least that an exported model takes
 ENOUGH = 0.99  # of the tokens, where both compute in float32
@@ -92,23 +89,13 @@ def export(tree: dict[str, Any], command: list[str]) -> None:
         made = make(loaded, options, lines, origin, partial)
         _describe(loaded, options, made, partial)
         partial.replace(output)
-    except Exception as error:
-        if (reason := _fault_of_disk(error)) is None:
-            raise
-        raise ConfigError(Problem("output", f"{output}: cannot be written ({reason})")) from error
+    except OSError as error:
+        raise ConfigError(Problem("output", f"{output}: cannot be written ({error.strerror})")) from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     if made.table:
         print(made.table)
     print("\n".join(filter(None, (f"written to {output}", made.next_step))), file=sys.stderr)
-
-
-def _fault_of_disk(error: Exception) -> str | None:
-    """What the system says, also where a library in Rust has put it into a fault of its own; None for other faults."""
-    if isinstance(error, OSError) and error.strerror is not None:
-        return error.strerror
-    found = OF_THE_SYSTEM.search(str(error))
-    return None if found is None else os.strerror(int(found[1]))
 
 
 def _check(options: ExportOptions, tree: dict[str, Any]) -> None:

@@ -28,6 +28,11 @@ class OutputFile:
     file: IO[bytes] | BinaryIO
     start: int | None = None
 
+    @property
+    def size(self) -> int:
+        """In bytes, of a file."""
+        return os.fstat(self.file.fileno()).st_size
+
     def cut(self) -> None:
         """Takes away what is written anew, once."""
         if self.start is not None:

@@ -232,13 +232,13 @@ class Outputs:
         self.nbest = False
         self.context: Context | None = None
         self.json = options.attention is not None and Path(options.attention).suffix in JSON_LINES
-        self.resumable = options.output is not None
         opened: dict[str, OutputFile] = {}
         for key, name in (("output", options.output), ("copy", options.copy), ("attention", options.attention)):
             if name is not None:
                 opened[key] = open_new(key, name, others, stack)
                 others.append((key, Path(name).expanduser().stat()))
         self.translations = opened.get("output", OutputFile("standard output", sys.stdout.buffer))
+        self.resumable = self.translations.start is not None
         self.copy, self.attention = opened.get("copy"), opened.get("attention")
         self.files = [file for file in (self.translations, self.copy, self.attention) if file is not None]
 
@@ -280,6 +280,14 @@ class Outputs:
         for file in self.files:
             file.cut()
 
+    @property
+    def advice(self) -> str:
+        """How it goes on after a stop. An output of another job, which is there until the first line, is not continued."""
+        if not self.resumable:
+            return ""
+        of_another = not self.done and self.translations.start is not None and self.translations.size > 0
+        return "; the same command begins again" if of_another else "; the same command with resume=true continues"
+
     def _format(self, number: int, translations: list[Translation]) -> str:
         if self.context is not None:
             translations = [replace(t, text=self.context.last_sentence(t.text)) for t in translations]
@@ -302,8 +310,7 @@ def _stopping(outputs: Outputs) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt as error:
-        advice = "; the same command with resume=true continues" if outputs.resumable and outputs.done else ""
-        raise Stopped(f"stopped after {outputs.done:,} lines{advice}", received) from error
+        raise Stopped(f"stopped after {outputs.done:,} lines{outputs.advice}", received) from error
     finally:
         signal.signal(signal.SIGTERM, before)
 

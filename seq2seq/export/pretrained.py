@@ -14,7 +14,7 @@ from seq2seq.models.pretrained import Pretrained
 from seq2seq.models.tables import token_embeddings
 from seq2seq.pipeline import LoadedRun
 from seq2seq.text.huggingface import HuggingFaceTokenizer
-from seq2seq.text.pretrained import library
+from seq2seq.text.pretrained import library, writing
 
 
 def save(loaded: LoadedRun, folder: Path) -> str:
@@ -47,7 +47,8 @@ def save(loaded: LoadedRun, folder: Path) -> str:
             head.bias[rows[known]] = model.head.bias[known]
         elif (offsets := getattr(theirs, "final_logits_bias", None)) is not None:
             offsets[0, rows[known]] = model.head.bias[known]
-    theirs.save_pretrained(folder)
+    with writing(folder):
+        theirs.save_pretrained(folder)
     tokenizer.save_as_theirs(folder)
     return type(theirs).__name__
 

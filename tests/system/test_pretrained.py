@@ -221,6 +221,16 @@ def test_tags_need_trained_tables(command: Command, here: Path) -> None:
     assert command("seq2seq-train", *gpt2, *tagged, "run=other").status == 0
 
 
+def test_a_run_is_no_model_of_the_library(command: Command, here: Path) -> None:
+    Path("mine").mkdir()
+    Path("mine/config.yaml").write_text("format: 1\nmodel: {}\n", encoding="utf-8")
+    told = "mine: is a run of seq2seq: run={0}/mine uses it, and a new run begins with it by init_from={0}/mine"
+    for name in ("seq2seq-train", "seq2seq-translate"):
+        found = command(name, "model=pretrained", "model.path=mine")
+        assert (found.status, found.out) == (2, "")
+        assert found.err == f"{name}: model.path: {here}/{told.format(here)}\n"
+
+
 def test_what_has_no_place(command: Command, here: Path) -> None:
     """Outputs are as long as the model can make them; a validation pair that is too long is told."""
     given = ("model=pretrained", "model.path=models/gpt2", *SHORT, "run=run")

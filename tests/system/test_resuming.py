@@ -124,8 +124,31 @@ def test_earlier_files_are_cut_together(start: Callable[..., Any], monkeypatch: 
     Path("links.txt").write_text("0-0\n" * 20, encoding="utf-8")
     monkeypatch.setattr("seq2seq.cli.lines_out.OutputFile.write", lambda *_: os.kill(os.getpid(), signal.SIGINT))
     told = start("output=out.txt", "attention=links.txt", "backend=torch")
-    assert (told.status, told.err.splitlines()[-1]) == (130, "seq2seq-translate: stopped after 0 lines")
+    advice = "stopped after 0 lines; the same command with resume=true continues"
+    assert (told.status, told.err.splitlines()[-1]) == (130, f"seq2seq-translate: {advice}")
     assert Path("out.txt").read_bytes() == Path("links.txt").read_bytes() == b""
+
+
+@pytest.mark.parametrize(
+    ("there", "advice"),
+    [
+        (None, "; the same command with resume=true continues"),
+        ("old\n", "; the same command begins again"),  # what is there is not of this job
+    ],
+)
+def test_stopped_before_the_first_line(
+    start: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, there: str | None, advice: str
+) -> None:
+    if there is not None:
+        Path("out.txt").write_text(there, encoding="utf-8")
+    with monkeypatch.context() as patch:
+        patch.setattr(Outputs, "write", lambda *_: os.kill(os.getpid(), signal.SIGINT))
+        told = start("output=out.txt", "backend=torch")
+    assert told.err.splitlines()[-1] == f"seq2seq-translate: stopped after 0 lines{advice}"
+    assert (Path("out.txt").read_text() if Path("out.txt").exists() else None) == there
+    again = ["resume=true"] if there is None else []
+    assert start("output=out.txt", "backend=torch", *again).status == 0
+    assert "old" not in Path("out.txt").read_text()
 
 
 def test_lines_before_a_fault_are_written(start: Callable[..., Any]) -> None:
