@@ -115,7 +115,7 @@ def translate(tree: dict[str, Any], command: list[str]) -> None:
         lines = given.with_context(outputs.context)
         for block, plain in _searched(translator, lines, given.following, outputs.done, advance, choice.told):
             outputs.write(translator, block, plain)
-        outputs.begin()  # also where there was nothing to write
+        outputs.end()
 
 
 def _open(options: TranslateOptions, tree: dict[str, Any]) -> Input:
@@ -239,15 +239,18 @@ class Outputs:
                 others.append((key, Path(name).expanduser().stat()))
         self.translations = opened.get("output", OutputFile("standard output", sys.stdout.buffer))
         self.resumable = self.translations.start is not None
+        self.settings = _settings(options)
+        self.has_begun = False
         self.copy, self.attention = opened.get("copy"), opened.get("attention")
         self.files = [file for file in (self.translations, self.copy, self.attention) if file is not None]
 
     def continue_earlier(self) -> None:
-        from seq2seq.cli.lines_out import continue_after
+        from seq2seq.cli.lines_out import check_settings, continue_after
 
         for file in self.files:
             if file.start is None:
                 raise ConfigError(Problem("resume", f"{file.name} is no file that could be continued"))
+        check_settings(self.translations, self.settings)
         self.done = continue_after(self.translations, self.attention, self.copy, self.nbest)
         if self.done:
             log.info("continuing after %s lines", f"{self.done:,}")
@@ -277,12 +280,24 @@ class Outputs:
 
     def begin(self) -> None:
         """Takes away what is written anew, in all files before the first line goes to one of them."""
+        from seq2seq.cli.lines_out import keep_settings
+
+        if self.resumable and not self.has_begun:
+            keep_settings(self.translations, self.settings)
+        self.has_begun = True
         for file in self.files:
             file.cut()
 
+    def end(self) -> None:
+        from seq2seq.cli.lines_out import forget_settings
+
+        self.begin()  # also where there was nothing to write
+        if self.resumable:
+            forget_settings(self.translations)
+
     @property
     def advice(self) -> str:
-        """How it goes on after a stop. An output of another job, which is there until the first line, is not continued."""
+        """How it goes on after a stop. What another job wrote is there until the first line, and is not continued."""
         if not self.resumable:
             return ""
         of_another = not self.done and self.translations.start is not None and self.translations.size > 0
@@ -294,6 +309,15 @@ class Outputs:
         if not self.nbest:
             return f"{translations[0].text}\n"
         return "".join(f"{number} ||| {t.text} ||| {t.score:.4f}\n" for t in translations)
+
+
+def _settings(options: TranslateOptions) -> dict[str, Any]:
+    """What the lines of an output depend on, and so has to stay when it is continued."""
+    from seq2seq.training.run_dir import flatten
+
+    changed = flatten({"search": options.search or {}, "data": options.data or {}})
+    told = {key: getattr(options, key) for key in ("split", "tag", "checkpoint", "precision")}
+    return {"run": str(Path(options.run).expanduser().resolve()), **told, **changed}
 
 
 @contextmanager

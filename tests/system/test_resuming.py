@@ -129,6 +129,30 @@ def test_earlier_files_are_cut_together(start: Callable[..., Any], monkeypatch: 
     assert Path("out.txt").read_bytes() == Path("links.txt").read_bytes() == b""
 
 
+def test_continued_with_other_settings(start: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    write = Outputs.write
+
+    def stopped(self: Outputs, *arguments: Any) -> None:
+        write(self, *arguments)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Outputs, "write", stopped)
+        assert start("output=out.txt", "backend=torch", "search.beam_size=2").status == 130
+    before = read()
+    told = start("output=out.txt", "backend=torch", "checkpoint=last", "search.beam_size=3", "resume=true")
+    assert (told.status, told.out) == (2, "")
+    assert told.err.splitlines()[-3:] == [
+        "seq2seq-translate: out.txt was begun with other settings: without resume=true it is written anew",
+        "  checkpoint: was best, but is last",
+        "  search.beam_size: was 2, but is 3",
+    ]
+    assert read() == before
+    told = start("output=out.txt", "backend=torch", "search.beam_size=2", "threads=1", "resume=true")
+    assert told.status == 0, told.err
+    assert sorted(file.name for file in Path().iterdir() if "out" in file.name) == ["out.txt"]
+
+
 @pytest.mark.parametrize(
     ("there", "advice"),
     [
