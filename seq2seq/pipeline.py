@@ -341,6 +341,7 @@ def load_run(
     used_precision = resolve_precision(precision, used_device)
     tokenizers = load_pair(config.tokenizer.component, run.tokenizer, config.has_source)
     model = config.model(*tokenizers.vocabs)
+    _check_moved(changes.get("model") or {}, model)
     if model.keeps_outside_weights:
         model.load_outside_weights()
     if chosen is None:
@@ -353,3 +354,12 @@ def load_run(
     return LoadedRun(
         config, run, model, tokenizers, chosen, used_device, partial(autocast, used_device, used_precision)
     )
+
+
+def _check_moved(changes: Mapping[str, Any], model: Model) -> None:
+    """Raises ConfigError where more of the model is changed than the place of what a run does not hold."""
+    problems = [Problem(f"model.{key}", "stays as in the run's training") for key in changes if key != "path"]
+    if changes and not problems and not model.keeps_outside_weights:
+        problems = [Problem("model.path", "has no effect: the run holds all of its weights")]
+    if problems:
+        raise ConfigError(*problems)

@@ -76,6 +76,8 @@ def train(
     with run.locked(wait) if parallel.first else nullcontext():
         if parallel.first:
             free = [corpus.key("test")] if corpus.test_is_apart else []
+            if config.model.options.get("adapter", "none") != "none":  # whose model is known by its weights
+                free.append("model.path")
             run.open_for_training(stored_form(config), free, completed)
             setup_logging(run.log)
             run.record_start(command)

@@ -44,6 +44,7 @@ class ExportOptions:
     input: str | None = None
     checkpoint: str = "best"
     threads: PositiveInt | None = None
+    model: dict[str, Any] | None = None
     plugins: str | list[str] = field(default_factory=list)
 
 
@@ -122,7 +123,7 @@ def _load(options: ExportOptions, tree: dict[str, Any]) -> LoadedRun:
     from seq2seq.pipeline import load_run
     from seq2seq.search.beam import Beam
 
-    changes = {"plugins": tree["plugins"]} if tree.get("plugins") else {}
+    changes = {key: tree[key] for key in ("model", "plugins") if tree.get(key)}
     usual = {"search": {"name": "beam", "beam_size": 5, "nbest": 1} | ctranslate2.without_rules(Beam)}
 
     def load(**more: Any) -> LoadedRun:
@@ -262,7 +263,8 @@ def _given_back(loaded: LoadedRun, options: ExportOptions, lines: list[str], ori
     from seq2seq.export import pretrained
 
     name = pretrained.save(loaded, folder)
-    return Made({"architecture": name}, next_step=f"as a {name}, which from_pretrained loads, with its tokenizer")
+    next_step = f"as a {name}, for transformers 5 and newer:\n{pretrained.next_step(loaded.config, options.output)}"
+    return Made({"architecture": name}, next_step=next_step)
 
 
 def _safetensors(loaded: LoadedRun, options: ExportOptions, lines: list[str], origin: str, folder: Path) -> Made:

@@ -109,6 +109,7 @@ keys
   model=pretrained model.path=ID  instead: a model as others have trained it,
                        a hub id or a folder; run then says where a small run
                        for it lies, runs/<last part of the path> by itself
+  model.path=DIR       with run: where the model of an adapter lies by now
   input=FILE           default: stdin (line by line where a person types)
   split=NAME           instead of input: train, validation or test; the sources
                        of its examples, or of text alone the text
@@ -167,6 +168,7 @@ keys
                        and pretrained models; or safetensors, any weights
   output=DIR           the folder to be made
   checkpoint=WHICH     best (the default), last, average, or a path
+  model.path=DIR       where the model of an adapter lies by now
   input=FILE           lines for the comparison; default: the run's test split,
                        or its validation split
   quantization=FORMAT  of the weights, with to=ctranslate2: float32 (the
@@ -175,7 +177,8 @@ keys
   threads=N
 
 The same 100 sentences are translated by both, and the share of equal tokens is
-printed; with to=huggingface where transformers is installed.
+printed; with to=huggingface where transformers is installed, and not of a
+pretrained model, which goes back into what it came from.
 """
 
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import stat
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import IO, BinaryIO
+from typing import IO, Any, BinaryIO
 
 from seq2seq.errors import FULL, ConfigError, DataError, Problem, UserError
 
@@ -27,6 +28,11 @@ class OutputFile:
     name: str
     file: IO[bytes] | BinaryIO
     start: int | None = None
+
+    @property
+    def size(self) -> int:
+        """In bytes, of a file."""
+        return os.fstat(self.file.fileno()).st_size
 
     def cut(self) -> None:
         """Takes away what is written anew, once."""
@@ -66,6 +72,44 @@ def open_new(key: str, name: str, others: Sequence[tuple[str, os.stat_result]], 
     if is_new:  # a fault before the first line leaves no empty file
         stack.push(lambda kind, *_: path.unlink() if kind and not path.stat().st_size else None)
     return OutputFile(name, file, 0 if stat.S_ISREG(os.fstat(file.fileno()).st_mode) else None)
+
+
+def keep_settings(output: OutputFile, settings: Mapping[str, Any]) -> None:
+    """Beside an output while it is not whole, so that it is continued with the same. Left out where it cannot be."""
+    with suppress(OSError):
+        _settings_file(output).write_text(json.dumps(settings, indent=1) + "\n", encoding="utf-8")
+
+
+def check_settings(output: OutputFile, settings: Mapping[str, Any]) -> None:
+    """Raises ConfigError where the output was begun with others."""
+    try:
+        begun = json.loads(_settings_file(output).read_bytes())
+        keys = sorted(begun.keys() | settings.keys())
+    except (OSError, ValueError, AttributeError):  # it is whole, or of an older version
+        return
+    given = json.loads(json.dumps(settings))
+    problems = [
+        Problem(key, f"was {_shown(begun.get(key))}, but is {_shown(given.get(key))}")
+        for key in keys
+        if begun.get(key) != given.get(key)
+    ]
+    if problems:
+        told = f"{output.name} was begun with other settings: without resume=true it is written anew"
+        raise ConfigError(told, *problems)
+
+
+def forget_settings(output: OutputFile) -> None:
+    with suppress(OSError):
+        _settings_file(output).unlink(missing_ok=True)
+
+
+def _settings_file(output: OutputFile) -> Path:
+    path = Path(output.name).expanduser()
+    return path.with_name(f".{path.name}.begun")
+
+
+def _shown(value: Any) -> str:
+    return "not given" if value is None else str(value)
 
 
 def continue_after(output: OutputFile, attention: OutputFile | None, copy: OutputFile | None, nbest: bool) -> int:

@@ -181,8 +181,9 @@ def explain(error: Exception, known: Mapping[str, list[str]]) -> ConfigError:
     for pattern, words in COMPLAINTS.items():
         if found := re.search(pattern, message):
             name, *others = found.groups()
-            if name in known and "{hint}" in words:  # model/encoder, where the model is made without one
-                return ConfigError(Problem(name, "the chosen one has no such part"))
+            whole, _, part = name.rpartition("/")
+            if name in known and whole and ("{hint}" in words or "taken away" in words):  # model/encoder, where the model has none
+                return ConfigError(Problem(name, f"the chosen {whole.replace('/', '.')} has no part '{part}'"))
             choices = suggest("", known.get(name, ()))
             return ConfigError(
                 Problem(name, words.format(*others, name=name, hint=suggest(name, known), choices=choices))

@@ -36,7 +36,9 @@ JSON_LINES = (".json", ".jsonl")
 
 @dataclass(frozen=True, kw_only=True)
 class TranslateOptions:
-    """What the command takes; `search` and `data` are laid over what the run stored."""
+    """What the command takes; `search`, `data` and the place of a moved `model` are laid over what the run
+    stored.
+    """
 
     run: str
     input: str | None = None
@@ -54,6 +56,7 @@ class TranslateOptions:
     threads: PositiveInt | None = None
     search: dict[str, Any] | None = None
     data: dict[str, Any] | None = None
+    model: dict[str, Any] | None = None
     plugins: str | list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -75,7 +78,9 @@ class Stopped(UserError):
 
 def main() -> None:
     """The entry point."""
-    run_command("seq2seq-translate", "translate", translate, TRANSLATE, lambda tree: check(with_run(tree)))
+    run_command(
+        "seq2seq-translate", "translate", translate, TRANSLATE, lambda tree: check(with_run(tree, takes_path=True))
+    )
 
 
 def check(tree: dict[str, Any]) -> TranslateOptions:
@@ -89,7 +94,7 @@ def translate(tree: dict[str, Any], command: list[str]) -> None:
     from seq2seq.cli.tags import asked_for
     from seq2seq.training.console import progress_bar, setup_logging
 
-    given_tree, tree = tree, with_run(tree)
+    given_tree, tree = tree, with_run(tree, takes_path=True)
     options = check(tree)
     setup_logging(None)
     with ExitStack() as stack:
@@ -110,7 +115,7 @@ def translate(tree: dict[str, Any], command: list[str]) -> None:
         lines = given.with_context(outputs.context)
         for block, plain in _searched(translator, lines, given.following, outputs.done, advance, choice.told):
             outputs.write(translator, block, plain)
-        outputs.begin()  # also where there was nothing to write
+        outputs.end()
 
 
 def _open(options: TranslateOptions, tree: dict[str, Any]) -> Input:
@@ -135,7 +140,7 @@ def _load(options: TranslateOptions, tree: dict[str, Any]) -> tuple[LoadedRun, C
     loaded = load_run(
         Path(options.run).expanduser(),
         options.checkpoint,
-        _typed(tree, "search", "plugins"),
+        _typed(tree, "search", "model", "plugins"),
         device=options.device,
         precision=torch_precision(options.precision),
     )
@@ -227,22 +232,25 @@ class Outputs:
         self.nbest = False
         self.context: Context | None = None
         self.json = options.attention is not None and Path(options.attention).suffix in JSON_LINES
-        self.resumable = options.output is not None
         opened: dict[str, OutputFile] = {}
         for key, name in (("output", options.output), ("copy", options.copy), ("attention", options.attention)):
             if name is not None:
                 opened[key] = open_new(key, name, others, stack)
                 others.append((key, Path(name).expanduser().stat()))
         self.translations = opened.get("output", OutputFile("standard output", sys.stdout.buffer))
+        self.resumable = self.translations.start is not None
+        self.settings = _settings(options)
+        self.has_begun = False
         self.copy, self.attention = opened.get("copy"), opened.get("attention")
         self.files = [file for file in (self.translations, self.copy, self.attention) if file is not None]
 
     def continue_earlier(self) -> None:
-        from seq2seq.cli.lines_out import continue_after
+        from seq2seq.cli.lines_out import check_settings, continue_after
 
         for file in self.files:
             if file.start is None:
                 raise ConfigError(Problem("resume", f"{file.name} is no file that could be continued"))
+        check_settings(self.translations, self.settings)
         self.done = continue_after(self.translations, self.attention, self.copy, self.nbest)
         if self.done:
             log.info("continuing after %s lines", f"{self.done:,}")
@@ -272,8 +280,28 @@ class Outputs:
 
     def begin(self) -> None:
         """Takes away what is written anew, in all files before the first line goes to one of them."""
+        from seq2seq.cli.lines_out import keep_settings
+
+        if self.resumable and not self.has_begun:
+            keep_settings(self.translations, self.settings)
+        self.has_begun = True
         for file in self.files:
             file.cut()
+
+    def end(self) -> None:
+        from seq2seq.cli.lines_out import forget_settings
+
+        self.begin()  # also where there was nothing to write
+        if self.resumable:
+            forget_settings(self.translations)
+
+    @property
+    def advice(self) -> str:
+        """How it goes on after a stop. What another job wrote is there until the first line, and is not continued."""
+        if not self.resumable:
+            return ""
+        of_another = not self.done and self.translations.start is not None and self.translations.size > 0
+        return "; the same command begins again" if of_another else "; the same command with resume=true continues"
 
     def _format(self, number: int, translations: list[Translation]) -> str:
         if self.context is not None:
@@ -281,6 +309,15 @@ class Outputs:
         if not self.nbest:
             return f"{translations[0].text}\n"
         return "".join(f"{number} ||| {t.text} ||| {t.score:.4f}\n" for t in translations)
+
+
+def _settings(options: TranslateOptions) -> dict[str, Any]:
+    """What the lines of an output depend on, and so has to stay when it is continued."""
+    from seq2seq.training.run_dir import flatten
+
+    changed = flatten({"search": options.search or {}, "data": options.data or {}})
+    told = {key: getattr(options, key) for key in ("split", "tag", "checkpoint", "precision")}
+    return {"run": str(Path(options.run).expanduser().resolve()), **told, **changed}
 
 
 @contextmanager
@@ -297,8 +334,7 @@ def _stopping(outputs: Outputs) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt as error:
-        advice = "; the same command with resume=true continues" if outputs.resumable and outputs.done else ""
-        raise Stopped(f"stopped after {outputs.done:,} lines{advice}", received) from error
+        raise Stopped(f"stopped after {outputs.done:,} lines{outputs.advice}", received) from error
     finally:
         signal.signal(signal.SIGTERM, before)
 

@@ -28,14 +28,21 @@ USUAL = {  # what such a run does not use, and what it is measured by
 }
 
 
-def with_run(tree: dict[str, Any]) -> dict[str, Any]:
+def with_run(tree: dict[str, Any], *, takes_path: bool = False) -> dict[str, Any]:
     """The tree of a command with the run of `model`, where that is given. Raises ConfigError for a model that needs
     training.
+
+    takes_path: whether a `model` without a name stays, which says where the one lies that a run's adapter needs.
     """
     rest = {key: value for key, value in tree.items() if key not in ("model", "tokenizer")}
     model = tree.get("model")
     if not model:
         return rest
+    if has_moved(tree):
+        if not takes_path:
+            told = "is not read here: seq2seq-train run=... model.path=... stores where an adapter's model lies now"
+            raise ConfigError(Problem("model.path", told))
+        return rest | {"model": model}
     if model.get("name") != "pretrained":
         raise ConfigError(Problem("model", "is chosen when a run is trained, not here; but for model=pretrained"))
     if model.get("path") in (None, "???"):
@@ -45,13 +52,19 @@ def with_run(tree: dict[str, Any]) -> dict[str, Any]:
     return rest | {"run": str(place), "data": None if tree.get("split") is None else tree.get("data")}
 
 
+def has_moved(tree: dict[str, Any]) -> bool:
+    """Whether `model` belongs to the run that is given, and stands for none."""
+    model = tree.get("model") or {}
+    return "path" in model and "name" not in model and tree.get("run") not in (None, "???")
+
+
 @contextmanager
 def made_run(tree: dict[str, Any], place: Path) -> Iterator[None]:
     """The run that `with_run` has named is there while it is loaded, and stays as it is; nothing without a `model`.
 
     Raises ConfigError for a model that cannot be read, and for a run that is there and of another model.
     """
-    if not tree.get("model"):
+    if not tree.get("model") or has_moved(tree):
         yield
         return
     from seq2seq.training.run_dir import RunDir

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -10,7 +11,7 @@ from typing import Literal
 import torch
 
 from seq2seq.config import RunConfig
-from seq2seq.errors import ConfigError, Problem
+from seq2seq.errors import ConfigError, Problem, listed
 from seq2seq.export import ctranslate2
 from seq2seq.pipeline import LoadedRun
 from seq2seq.search.backend import Backend
@@ -21,6 +22,7 @@ BackendName = Literal["auto", "torch", "ctranslate2"]
 Computation = Literal["auto", "fp32", "bf16", "int8"]
 MAX_TOKENS = 8192  # of a batch
 CPU_TOKENS = 2048  # with CTranslate2 on a CPU, whose caches hold so much, and whose cores get a batch each
+WIDTH = 63  # of the reasons, beside `backend: torch (...)`
 COMPUTE_TYPES: dict[Computation, str] = {"fp32": "float32", "bf16": "bfloat16", "int8": "int8"}
 
 
@@ -66,9 +68,15 @@ def choose(
         raise ConfigError(*problems)
     if precision == "int8":
         raise ConfigError(Problem("precision", "int8 needs backend=ctranslate2"), *problems)
-    reasons = "; ".join(map(str, problems))
     translator = loaded.translator(max_tokens or MAX_TOKENS, tag)
-    return Choice(translator, "torch", f"backend: torch ({reasons})" if problems else None)
+    return Choice(translator, "torch", f"backend: torch ({_in_short(problems)})" if problems else None)
+
+
+def _in_short(problems: Sequence[Problem]) -> str:
+    """Each reason once, and of several the first where they are too long for a line."""
+    reasons = [*{problem.message: str(problem) for problem in reversed(problems)}.values()][::-1]
+    told = "; ".join(reasons)
+    return told if len(told) <= WIDTH else listed(reasons, 1)
 
 
 def expected_engine(config: RunConfig, device: torch.device, backend: BackendName, precision: Computation) -> str:

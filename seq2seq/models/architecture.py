@@ -135,12 +135,12 @@ def complete(
 
     needs_same_weights: whether the weights at the path are read at each use, and so must not change.
     """
-    if options["architecture"]:
-        return dict(options)
     path = str(options["path"])
     folder = Path(path).expanduser()
     if folder.is_dir():
         path = str(folder.resolve())
+    if options["architecture"]:  # the model of a run with an adapter may have moved
+        return {**options, "path": path} if needs_same_weights else dict(options)
     given = {name: options[name] for name in ("source_language", "target_language", "separator") if name in options}
     architecture = read_architecture(path, **given, encoder_only=encoder_only)
     if needs_same_weights:

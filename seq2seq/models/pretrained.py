@@ -28,6 +28,7 @@ from seq2seq.registry import PositiveInt, Probability
 from seq2seq.text.pretrained import library
 from seq2seq.text.vocab import Vocab
 
+MOVED = "; the run holds the adapter alone and needs that model: model.path=... says where it is now"
 SHORTEN = "data.max_source_tokens and data.max_target_tokens shorten them"
 
 
@@ -155,7 +156,12 @@ class Pretrained(Model):
 
     def load_outside_weights(self) -> None:
         """Those of the model at path. Raises ConfigError where they cannot be read, or do not fit."""
-        other = read_weights("seq2seq" if self.has_encoder else "causal", self.path, self._identity)
+        try:
+            other = read_weights("seq2seq" if self.has_encoder else "causal", self.path, self._identity)
+        except ConfigError as error:
+            if not self.keeps_outside_weights:
+                raise
+            raise ConfigError(*(replace(fault, message=fault.message + MOVED) for fault in error.problems)) from error
         with torch.no_grad():
             copy_weights(self.body, other.state_dict(), self.numbers)
             old_head = other.get_output_embeddings()

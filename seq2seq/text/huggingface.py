@@ -11,7 +11,7 @@ from typing import Any, Self
 
 from seq2seq.errors import ConfigError, Problem
 from seq2seq.text.decoding import UNKNOWN, audible, one_line
-from seq2seq.text.pretrained import read_from
+from seq2seq.text.pretrained import read_from, writing
 from seq2seq.text.storage import damaged, read_json, write_json
 from seq2seq.text.tokenizer import Tokenizer, tokenizers
 from seq2seq.text.vocab import Vocab
@@ -141,7 +141,8 @@ class HuggingFaceTokenizer(Tokenizer):
 
     def save_as_theirs(self, folder: Path) -> None:
         """Without what only this project reads."""
-        self._library.save_pretrained(folder)
+        with writing(folder):
+            self._library.save_pretrained(folder)
 
     def save(self, folder: Path) -> None:
         self.save_as_theirs(folder)

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
@@ -13,6 +16,7 @@ from seq2seq.errors import ConfigError, Problem
 
 Kind = Literal["tokenizer", "config", "seq2seq", "causal", "encoder"]
 
+OF_THE_SYSTEM = re.compile(r"\(os error (\d+)\)")
 EXTRA = "the library `transformers` is missing: pip install 'seq2seq[pretrained]'"
 
 
@@ -44,6 +48,9 @@ def read_from(kind: Kind, path: str, **options: Any) -> Any:
     is_folder = folder.is_dir()
     if not is_folder and (folder.is_absolute() or path.startswith((".", "~")) or path.count("/") > 1):
         raise ConfigError(Problem("path", f"{path}: there is no such folder"))
+    if is_folder and _is_run(folder):
+        told = f"{path}: is a run of seq2seq: run={path} uses it, and a new run begins with it by init_from={path}"
+        raise ConfigError(Problem("path", told))
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
     try:
         return classes[kind].from_pretrained(
@@ -51,6 +58,26 @@ def read_from(kind: Kind, path: str, **options: Any) -> Any:
         )
     except Exception as error:  # the library raises whatever its parts do
         raise ConfigError(Problem("path", _told(path, is_folder, error))) from error
+
+
+def _is_run(folder: Path) -> bool:
+    try:
+        with (folder / "config.yaml").open("rb") as file:
+            return file.readline().strip() == b"format: 1" and not (folder / "config.json").exists()
+    except OSError:
+        return False
+
+
+@contextmanager
+def writing(folder: Path) -> Iterator[None]:
+    """Raises OSError for what the system refuses, which the library's parts in Rust tell as faults of their own."""
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, OSError) or (found := OF_THE_SYSTEM.search(str(error))) is None:
+            raise
+        number = int(found[1])
+        raise OSError(number, os.strerror(number), str(folder)) from error
 
 
 def _told(path: str, is_folder: bool, error: Exception) -> str:

@@ -9,6 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -128,6 +129,9 @@ class LoggerReporter(Reporter):
         self._try(lambda: self.logger.summary(self.step, finite))
 
     def close(self) -> None:
+        if self.failed:  # its run should not look as if it went on
+            with suppress(Exception):
+                self.logger.close(self.done)
         self._try(lambda: self.logger.close(self.done))
 
     def _open(self, start: Start, history: Path) -> None:
@@ -135,11 +139,13 @@ class LoggerReporter(Reporter):
         known, steps = _stored(self.file, self.logger.place)
         self.id = self.logger.open(start, known)
         self.steps = steps if self.id == known else {}
+        self._store()
         for step, values in _history(history):
-            new = self._new(step, [name for name, value in values.items() if _is_number(name, value)])
-            if new:
-                self.logger.scalars(step, {name: values[name] for name in new})
-                self.steps |= dict.fromkeys(new, step)
+            new = {name: values[name] for name, value in values.items() if _is_number(name, value)}
+            new = {name: new[name] for name in self._new(step, list(new))}
+            self._hand_over(step, list(new), partial(self.logger.scalars, step, new), self._store_quickly)
+            if self.failed:
+                return
             self.step = max(self.step, step)
         self._store()
 
@@ -147,13 +153,15 @@ class LoggerReporter(Reporter):
         """The names whose value at this step has not been handed over."""
         return [name for name in names if step > self.steps.get(name, -1)]
 
-    def _hand_over(self, step: int, names: Sequence[str], call: Callable[[], None]) -> None:
+    def _hand_over(
+        self, step: int, names: Sequence[str], call: Callable[[], None], store: Callable[[], None] | None = None
+    ) -> None:
         """Noted before, so that a kill in between leaves a gap, and never a number twice."""
         if self.failed or not names:
             return
         before = dict(self.steps)
         self.steps |= dict.fromkeys(names, step)
-        self._try(self._store)
+        self._try(store or self._store)
         self._try(call)
         if self.failed:
             self.steps = before
@@ -161,8 +169,16 @@ class LoggerReporter(Reporter):
                 self._store()
 
     def _store(self) -> None:
-        state = {"place": self.logger.place, "id": self.id, "steps": self.steps}
-        write_replaced(self.file, json.dumps(state, indent=1) + "\n")
+        write_replaced(self.file, self._state())
+
+    def _store_quickly(self) -> None:
+        """Not flushed to the disk: of a long history that would take minutes, and a kill loses nothing."""
+        temporary = self.file.with_name(f".{self.file.name}.tmp")
+        temporary.write_text(self._state(), encoding="utf-8")
+        temporary.replace(self.file)
+
+    def _state(self) -> str:
+        return json.dumps({"place": self.logger.place, "id": self.id, "steps": self.steps}, indent=1) + "\n"
 
     def _try(self, call: Callable[[], object]) -> None:
         if self.failed:

@@ -20,6 +20,7 @@ log = logging.getLogger(__name__)
 
 MOST_PARAMETERS = 100  # in one request
 MOST_CHARACTERS = 6000  # of a parameter
+SECRET = re.compile(r"(?<=://)[^/@]*:[^/]*@")  # user and password of an address
 # A service that is down is waited for: at most a minute, and not the many of MLflow's own choice. It counts its users.
 PATIENCE = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
@@ -47,6 +48,9 @@ class MLflow(Logger):
         tags: dict[str, str] | None = None,
     ) -> None:
         check_installed("mlflow")
+        if tracking_uri is not None and SECRET.search(tracking_uri):
+            told = "holds a password, which the run would store: set the variable MLFLOW_TRACKING_URI instead"
+            raise ValueError(f"tracking_uri: {told}")
         self.tracking_uri = tracking_uri
         self.experiment = experiment
         self.tags = tags or {}
@@ -55,7 +59,9 @@ class MLflow(Logger):
 
     @property
     def place(self) -> str:
-        return f"{self.tracking_uri or os.environ.get('MLFLOW_TRACKING_URI', '')} {self.experiment}"
+        """Stored in the run, and so without what only the user should know."""
+        uri = self.tracking_uri or os.environ.get("MLFLOW_TRACKING_URI", "")
+        return f"{SECRET.sub('', uri)} {self.experiment}"
 
     def open(self, start: Start, known: str | None) -> str:
         for name, value in PATIENCE.items():
@@ -89,7 +95,8 @@ class MLflow(Logger):
         self.scalars(step, values)
 
     def close(self, done: bool) -> None:
-        self.client.set_terminated(self.run, "FINISHED" if done else "KILLED")
+        if self.run:
+            self.client.set_terminated(self.run, "FINISHED" if done else "KILLED")
 
     def _experiment_id(self) -> str:
         experiment = self.client.get_experiment_by_name(self.experiment)

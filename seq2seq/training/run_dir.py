@@ -160,7 +160,7 @@ class RunDir:
             before, after = old.get(key, ABSENT), new.get(key, ABSENT)
             if before == after or is_free(key, free) or not key.startswith(prefixes):
                 continue
-            if {before, after} == {ABSENT, None}:  # an option that an older version did not have
+            if (before, after) in ((ABSENT, None), (None, ABSENT)):  # an option that an older version did not have
                 continue
             if key in GROWING and before is not ABSENT and after is not ABSENT:
                 if after is None or (before is not None and after > before):

@@ -122,7 +122,9 @@ def test_from_text_to_continuations(command: Command, text: list[str]) -> None:
             "  data.source: is null: model=encoder_decoder needs a source; model=decoder_only learns from text alone\n"
             "  trainer.metric: text without a source has no chrf: set loss",
         ),
-        (["model=decoder_only_tiny", "model/encoder=lstm"], "model/encoder: the chosen one has no such part"),
+        (["model=decoder_only_tiny", "model/encoder=lstm"], "model/encoder: the chosen model has no part 'encoder'"),
+        (["data.noise=x"], "data/noise: the chosen data has no part 'noise'"),
+        (["data/noise=text_infilling"], "data/noise: the chosen data has no part 'noise'"),
         (
             ["model=decoder_only_tiny", "tokenizer.shared=false"],
             "model: one stack reads both sides with one vocabulary: set tokenizer.shared=true",

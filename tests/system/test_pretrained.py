@@ -1,6 +1,7 @@
 """Models of the transformers library with the three commands."""
 
 import json
+import resource
 import shutil
 from pathlib import Path
 
@@ -117,11 +118,51 @@ def test_an_adapter_is_stored_alone(command: Command, here: Path) -> None:
     shutil.rmtree("models")
     told = command("seq2seq-translate", "run=run", "input=in.txt")
     assert (told.status, told.out) == (2, "")
-    assert f"model.path: {here}/models/t5: there is no such folder" in told.err
+    assert told.err == (
+        f"seq2seq-translate: model.path: {here}/models/t5: there is no such folder; the run holds the adapter alone "
+        "and needs that model: model.path=... says where it is now\n"
+    )
+
+
+def test_the_model_of_an_adapter_may_move(command: Command, here: Path) -> None:
+    """It is known by its weights. Training stores where it lies."""
+    lora = ("model=pretrained", "model.path=models/t5", "model.adapter=lora", "optimizer.lr=1e-2", "run=run")
+    assert command("seq2seq-train", *SHORT, *lora, "trainer.max_steps=2").status == 0
+    translate = ("seq2seq-translate", "run=run", "input=in.txt", "search.max_length=5", "checkpoint=last")
+    before = command(*translate).out
+    assert before.count("\n") == 3
+    shutil.move("models/t5", "moved")
+    assert command(*translate).status == 2
+    assert command(*translate, "model.path=moved").out == before
+    told = command("seq2seq-export", "run=run", "to=huggingface", "output=out", "model.path=moved")
+    assert told.status == 0, told.err
+    told = command(*translate, "model.path=models/bart")
+    assert told.status == 2
+    assert f"{here}/models/bart: holds other weights than those that the run was trained with" in told.err
+    told = command(*translate, "model.path=moved", "model.lora_rank=3")
+    assert told.err.splitlines()[-1].strip().endswith("model.lora_rank: stays as in the run's training")
+    told = command("seq2seq-train", "run=run", "model.path=moved", "trainer.max_steps=3")
+    assert told.status == 0, told.err
+    assert RunDir(Path("run")).read_config()["model"]["path"] == str(here / "moved")
+    assert command(*translate, "checkpoint=step_00000002").out == before
+    told = command("seq2seq-evaluate", "run=run", "split=test", "search.max_length=5")
+    assert told.status == 0, told.err
+
+
+def test_a_whole_run_needs_no_model(command: Command, here: Path) -> None:
+    assert command("seq2seq-train", "model=pretrained", "model.path=models/t5", *SHORT, "run=run").status == 0
+    told = command("seq2seq-translate", "run=run", "input=in.txt", "model.path=models/t5")
+    assert (told.status, told.out) == (2, "")
+    assert told.err == "seq2seq-translate: model.path: has no effect: the run holds all of its weights\n"
+    told = command("seq2seq-train", "run=run", "model.freeze=[encoder]")
+    assert told.status == 2
+    assert "model.freeze: was null, but is ['encoder']" in told.err
 
 
 @pytest.mark.parametrize(("family", "more"), [("t5", ["model.adapter=lora"]), ("gpt2", []), ("t5", [])])
-def test_given_back(command: Command, here: Path, family: str, more: list[str]) -> None:
+def test_given_back(
+    command: Command, here: Path, family: str, more: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
     """transformers finds with the exported model what the run finds."""
     import transformers
 
@@ -129,6 +170,11 @@ def test_given_back(command: Command, here: Path, family: str, more: list[str]) 
     assert command("seq2seq-train", *SHORT, *given).status == 0
     told = command("seq2seq-export", "run=run", "to=huggingface", "output=out")
     assert told.status == 0, told.err
+    python = told.err[told.err.index("from transformers import") :]
+    exec(python.replace("A line.", "the small cat").replace("=100", "=1"), {})
+    said = capsys.readouterr().out.strip()
+    told = command("seq2seq-translate", "run=run", "input=in.txt", "search=greedy", "search.max_length=1")
+    assert said in ("", told.out.splitlines()[2])  # theirs may begin with what says nothing
     told = command("seq2seq-translate", "run=run", "input=in.txt", "search=greedy", "search.max_length=9")
     assert told.status == 0, told.err
     tokenizer = transformers.AutoTokenizer.from_pretrained("out")
@@ -141,6 +187,21 @@ def test_given_back(command: Command, here: Path, family: str, more: list[str]) 
         )
         start = 1 if family == "t5" else read.input_ids.size(1)
         assert tokenizer.decode(found[0, start:], skip_special_tokens=True).replace("\n", " ") == ours
+
+
+def test_a_disk_that_is_full(command: Command, here: Path) -> None:
+    """Stood in for by a limit on the size of files."""
+    assert command("seq2seq-train", "model=pretrained", "model.path=models/t5", *SHORT, "run=run").status == 0
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    for to in ("huggingface", "safetensors"):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 14, before[1]))
+        try:
+            told = command("seq2seq-export", "run=run", f"to={to}", "output=out")
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        assert (told.status, told.out) == (2, "")
+        assert told.err == "seq2seq-export: output: out: cannot be written (File too large)\n"
+        assert not [*here.glob("*out*")]
 
 
 def test_a_run_without_a_checkpoint_is_not_the_model_as_it_was(command: Command, here: Path) -> None:
@@ -158,6 +219,16 @@ def test_tags_need_trained_tables(command: Command, here: Path) -> None:
     assert told.status == 2
     assert "model: adapter=lora: <2de> would not be learned, since the tables of tokens stay as they are" in told.err
     assert command("seq2seq-train", *gpt2, *tagged, "run=other").status == 0
+
+
+def test_a_run_is_no_model_of_the_library(command: Command, here: Path) -> None:
+    Path("mine").mkdir()
+    Path("mine/config.yaml").write_text("format: 1\nmodel: {}\n", encoding="utf-8")
+    told = "mine: is a run of seq2seq: run={0}/mine uses it, and a new run begins with it by init_from={0}/mine"
+    for name in ("seq2seq-train", "seq2seq-translate"):
+        found = command(name, "model=pretrained", "model.path=mine")
+        assert (found.status, found.out) == (2, "")
+        assert found.err == f"{name}: model.path: {here}/{told.format(here)}\n"
 
 
 def test_what_has_no_place(command: Command, here: Path) -> None:

@@ -124,8 +124,55 @@ def test_earlier_files_are_cut_together(start: Callable[..., Any], monkeypatch: 
     Path("links.txt").write_text("0-0\n" * 20, encoding="utf-8")
     monkeypatch.setattr("seq2seq.cli.lines_out.OutputFile.write", lambda *_: os.kill(os.getpid(), signal.SIGINT))
     told = start("output=out.txt", "attention=links.txt", "backend=torch")
-    assert (told.status, told.err.splitlines()[-1]) == (130, "seq2seq-translate: stopped after 0 lines")
+    advice = "stopped after 0 lines; the same command with resume=true continues"
+    assert (told.status, told.err.splitlines()[-1]) == (130, f"seq2seq-translate: {advice}")
     assert Path("out.txt").read_bytes() == Path("links.txt").read_bytes() == b""
+
+
+def test_continued_with_other_settings(start: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    write = Outputs.write
+
+    def stopped(self: Outputs, *arguments: Any) -> None:
+        write(self, *arguments)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Outputs, "write", stopped)
+        assert start("output=out.txt", "backend=torch", "search.beam_size=2").status == 130
+    before = read()
+    told = start("output=out.txt", "backend=torch", "checkpoint=last", "search.beam_size=3", "resume=true")
+    assert (told.status, told.out) == (2, "")
+    assert told.err.splitlines()[-3:] == [
+        "seq2seq-translate: out.txt was begun with other settings: without resume=true it is written anew",
+        "  checkpoint: was best, but is last",
+        "  search.beam_size: was 2, but is 3",
+    ]
+    assert read() == before
+    told = start("output=out.txt", "backend=torch", "search.beam_size=2", "threads=1", "resume=true")
+    assert told.status == 0, told.err
+    assert sorted(file.name for file in Path().iterdir() if "out" in file.name) == ["out.txt"]
+
+
+@pytest.mark.parametrize(
+    ("there", "advice"),
+    [
+        (None, "; the same command with resume=true continues"),
+        ("old\n", "; the same command begins again"),  # what is there is not of this job
+    ],
+)
+def test_stopped_before_the_first_line(
+    start: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, there: str | None, advice: str
+) -> None:
+    if there is not None:
+        Path("out.txt").write_text(there, encoding="utf-8")
+    with monkeypatch.context() as patch:
+        patch.setattr(Outputs, "write", lambda *_: os.kill(os.getpid(), signal.SIGINT))
+        told = start("output=out.txt", "backend=torch")
+    assert told.err.splitlines()[-1] == f"seq2seq-translate: stopped after 0 lines{advice}"
+    assert (Path("out.txt").read_text() if Path("out.txt").exists() else None) == there
+    again = ["resume=true"] if there is None else []
+    assert start("output=out.txt", "backend=torch", *again).status == 0
+    assert "old" not in Path("out.txt").read_text()
 
 
 def test_lines_before_a_fault_are_written(start: Callable[..., Any]) -> None:

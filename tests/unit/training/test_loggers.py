@@ -160,6 +160,44 @@ def test_a_logger_that_fails_is_told_once(training: Training, caplog: pytest.Log
     assert points(calls, "train/loss") == [(step, 1 / step) for step in range(1, 6)]
 
 
+def test_a_kill_while_the_history_is_sent(training: Training) -> None:
+    """The run that was begun goes on, and has no number twice."""
+    training.train(None, 1, 4)
+
+    class Killed(Service):
+        def scalars(self, step: int, values: Mapping[str, float]) -> None:
+            super().scalars(step, values)
+            if step == 3:
+                raise KeyboardInterrupt
+
+    calls: list[Any] = []
+    with pytest.raises(KeyboardInterrupt):
+        training.train(Killed(calls), 5, 5, resumed=4)
+    assert json.loads((training.folder / "loggers" / "mine.json").read_text())["id"] == "id1"
+    training.train(Service(calls), 5, 5, resumed=4)
+    assert [call for call in calls if call[0] == "open"] == [("open", "mine", None), ("open", "mine", "id1")]
+    assert points(calls, "train/loss") == [(step, 1 / step) for step in range(1, 6)]
+
+
+def test_a_kill_before_the_first_number(training: Training) -> None:
+    training.train(None, 1, 1)
+    calls: list[Any] = []
+    with pytest.raises(KeyboardInterrupt):
+        training.train(Service(calls, faults={"scalars": KeyboardInterrupt()}), 2, 2, resumed=1)  # type: ignore[dict-item]
+    training.train(Service(calls), 2, 2, resumed=1)
+    assert [call for call in calls if call[0] == "open"] == [("open", "mine", None), ("open", "mine", "id1")]
+
+
+@pytest.mark.parametrize("also", [{}, {"close": OSError(5, "gone")}])
+def test_what_has_failed_is_closed(
+    training: Training, caplog: pytest.LogCaptureFixture, also: dict[str, Exception]
+) -> None:
+    calls: list[Any] = []
+    training.train(Service(calls, faults={"samples": OSError(5, "gone"), **also}), 1, 3, done=True)
+    assert [call for call in calls if call[0] == "close"] == ([] if also else [("close", True)])
+    assert len(caplog.records) == 1
+
+
 def test_a_full_disk_is_told_once(
     training: Training, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -330,6 +368,19 @@ def test_mlflow(training: Training, monkeypatch: pytest.MonkeyPatch) -> None:
     losses = [(step, value) for name, value, step in run.data.metrics if name == "train/loss"]
     assert losses == [(step, 1 / step) for step in range(1, 5)]
     assert run.data.metrics[-1] == ("best/bleu", 40.0, 4)
+
+
+def test_a_password_is_not_stored(training: Training, monkeypatch: pytest.MonkeyPatch) -> None:
+    stand_in(monkeypatch, "mlflow")
+    given = {"tracking_uri": "https://me:secret@host:5000/x"}
+    with pytest.raises(ConfigError) as caught:
+        Factory(loggers.components["mlflow"], "mlflow", given, "loggers.mlflow")()
+    told = "holds a password, which the run would store: set the variable MLFLOW_TRACKING_URI instead"
+    assert str(caught.value) == f"loggers.mlflow: tracking_uri: {told}"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "postgresql://me:se@cret@host/x")
+    assert MLflow(experiment="mt").place == "postgresql://host/x mt"
+    for uri in ("http://host:5000/a@b", "sqlite:///mlflow.db", "databricks://profile"):
+        assert MLflow(tracking_uri=uri).place == f"{uri} seq2seq"
 
 
 @pytest.mark.parametrize("name", loggers.components)

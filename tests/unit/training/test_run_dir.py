@@ -99,6 +99,20 @@ def test_every_key_that_differs_is_named(run: RunDir) -> None:
     assert run.read_config() == CONFIG
 
 
+@pytest.mark.parametrize("value", [["a"], ["a", "b"]])
+def test_a_list_where_there_was_none(run: RunDir, value: list[str]) -> None:
+    with pytest.raises(ConfigError) as caught:
+        run.open_for_training(changed(tokenizer__max_size=value, model__encoder__freeze=value))
+    assert str(caught.value).splitlines()[1:] == [
+        f"model.encoder.freeze: was absent, but is {value}",
+        f"tokenizer.max_size: was null, but is {value}",
+    ]
+    stored = changed(model__encoder__freeze=value)
+    run.config.write_text(yaml.safe_dump({"format": 1, **stored}))
+    with pytest.raises(ConfigError, match=r"model\.encoder\.freeze: was \['a'.*\], but is absent$"):
+        run.open_for_training(CONFIG)
+
+
 def test_some_keys_may_be_free(run: RunDir) -> None:
     given = changed(trainer__seed=7, tokenizer__max_size=9)
     with pytest.raises(ConfigError, match=r"\ntrainer\.seed: was 1, but is 7$"):
