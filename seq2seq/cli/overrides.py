@@ -182,9 +182,7 @@ def explain(error: Exception, known: Mapping[str, list[str]]) -> ConfigError:
         if found := re.search(pattern, message):
             name, *others = found.groups()
             whole, _, part = name.rpartition("/")
-            if (
-                name in known and whole and ("{hint}" in words or "taken away" in words)
-            ):  # model/encoder, where the model has none
+            if name in known and whole and ("{hint}" in words or "taken away" in words):  # model/encoder
                 return ConfigError(Problem(name, f"the chosen {whole.replace('/', '.')} has no part '{part}'"))
             choices = suggest("", known.get(name, ()))
             return ConfigError(
