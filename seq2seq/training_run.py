@@ -140,7 +140,7 @@ def _prepare_and_train(
     else:
         _train(config, run, data, trainer)
     end = _end(config, trainer)
-    if parallel.first:
+    if parallel.first and run.read_end() != end:
         run.store_end(end)
     told = f"trained {end['step']:,} steps"
     if end["pruned"]:
