@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from seq2seq.training.loggers import Logger, Start, check_installed, loggers
 from seq2seq.training.reporters import Sample
@@ -89,6 +88,8 @@ class MLflow(Logger):
         self.client.log_text(self.run, text, f"samples/step_{step:08d}.txt")
 
     def image(self, step: int, name: str, pixels: NDArray[np.uint8]) -> None:
+        from PIL import Image
+
         self.client.log_image(self.run, Image.fromarray(pixels), f"{name}/step_{step:08d}.png")
 
     def summary(self, step: int, values: Mapping[str, float]) -> None:
