@@ -62,12 +62,14 @@ def test_joblib(command: Command, tiny: tuple[str, ...]) -> None:
 
 
 @pytest.mark.parametrize("launcher", ["submitit_local", "ray"])
-def test_other_launchers(command: Command, tiny: tuple[str, ...], launcher: str) -> None:
-    given = [*tiny, "trainer.seed=1,2", "trainer.max_steps=2", "run=sweep", f"hydra/launcher={launcher}"]
-    told = command("seq2seq-train", "-m", *given)
-    assert told.status == 0, told.err
-    assert told.err.splitlines()[-2] == "seq2seq-train: 2 done"
-    assert sorted(end["step"] for end in ends("sweep").values()) == [2, 2]
+def test_other_launchers(tmp_path: Path, tiny: tuple[str, ...], launcher: str) -> None:
+    """In a process of its own: submitit and Ray keep the streams that they find, here those of another test."""
+    given = ["-m", *tiny, "trainer.seed=1,2", "trainer.max_steps=2", "run=sweep", f"hydra/launcher={launcher}"]
+    program = f"import sys; sys.argv = {['seq2seq-train', *given]!r}; from seq2seq.cli.train import main; main()"
+    told = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert told.returncode == 0, told.stderr
+    assert told.stderr.splitlines()[-2] == "seq2seq-train: 2 done"
+    assert sorted(end["step"] for end in ends(str(tmp_path / "sweep")).values()) == [2, 2]
 
 
 def test_a_search_that_is_killed_goes_on(command: Command, tiny: tuple[str, ...]) -> None:

@@ -15,7 +15,7 @@ from seq2seq.cli import sweep as module
 from seq2seq.cli.compose import Job, Sweep, compose_jobs
 from seq2seq.cli.sweep import _dimension, _parts, run_sweep
 from seq2seq.errors import ConfigError
-from seq2seq.sweeps.launcher import Launcher, LauncherError, Outcome, Task
+from seq2seq.sweeps.launcher import Launcher, Outcome, Task
 from seq2seq.sweeps.optuna import Dimension, Optuna
 from seq2seq.training.run_dir import RunDir
 
@@ -274,10 +274,3 @@ def test_the_same_job_twice(compose: Compose) -> None:
     assert len(compose("-m", "trainer.seed=1,2,1").grid()) == 2
     with pytest.raises(ConfigError, match=r"^run: two jobs of the sweep would be runs/data\.train=_a: their"):
         compose("-m", "data.train='#a','!a'").grid()
-
-
-def test_a_cluster_that_is_not_there(compose: Compose, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PATH", "/nonexistent")
-    sweep = compose("-m", "trainer.device=cpu", "trainer.seed=1,2", "run=x", "hydra/launcher=submitit_slurm")
-    with pytest.raises(LauncherError, match=r"^hydra/launcher: submitit cannot submit \("):
-        run_sweep(sweep, ["seq2seq-train"])
