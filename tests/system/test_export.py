@@ -72,8 +72,8 @@ def test_an_export(command: Command, run: Path) -> None:
             "int8_bfloat16, int16, but is 'int4'; did you mean 'int8'?",
         ),
         ("to=ctranslate2 output=made model=lstm", 2, "model: is chosen when a run is trained, not here"),
-        ("to=ctranslate2 output=made beam=5", 2, "beam: unknown key; there are: checkpoint, input, model, output, plugins, "
-         "quantization, run, threads, to"),
+        ("to=ctranslate2 output=made beam=5", 2, "beam: unknown key; there are: checkpoint, input, model, output, "
+         "plugins, quantization, run, threads, to"),
         ("to=huggingface output=made quantization=int8", 2, "quantization: has an effect with to=ctranslate2 only"),
         ("to=safetensors output=made input=empty.txt", 2,
          "input: has no effect with to=safetensors: nothing is compared"),
