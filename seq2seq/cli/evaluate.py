@@ -53,6 +53,7 @@ class EvaluateOptions:
     search: dict[str, Any] | None = None
     metrics: dict[str, Any] | None = None
     data: dict[str, Any] | None = None
+    model: dict[str, Any] | None = None
     plugins: str | list[str] = field(default_factory=list)
     baseline: str | None = None
     table: str | list[str] | None = None
@@ -160,7 +161,7 @@ def make_plan(
 
     refuse_folder_of_runs(path)
     run = RunDir(path)
-    changes = {key: tree[key] for key in ("search", "metrics", "data", "plugins") if tree.get(key)}
+    changes = {key: tree[key] for key in ("search", "metrics", "data", "model", "plugins") if tree.get(key)}
     _check_trust(run, changes)
     config = read_run(run, changes)
     checkpoints = choose_checkpoints(run, config, options.checkpoint, changes)

@@ -61,6 +61,7 @@ keys
   model=pretrained model.path=ID  instead: a model as others have trained it,
                        a hub id or a folder; run then says where a small run
                        for it lies, runs/<last part of the path> by itself
+  model.path=DIR       with run: where the model of an adapter lies by now
   split=NAME           train, validation or test (the default)
   source=F target=F    files instead of a split; a language model has no source
   tag=TAG              with files: a tag of the run's data, before each source

@@ -78,9 +78,7 @@ class Stopped(UserError):
 
 def main() -> None:
     """The entry point."""
-    run_command(
-        "seq2seq-translate", "translate", translate, TRANSLATE, lambda tree: check(with_run(tree, takes_path=True))
-    )
+    run_command("seq2seq-translate", "translate", translate, TRANSLATE, lambda tree: check(with_run(tree)))
 
 
 def check(tree: dict[str, Any]) -> TranslateOptions:
@@ -94,7 +92,7 @@ def translate(tree: dict[str, Any], command: list[str]) -> None:
     from seq2seq.cli.tags import asked_for
     from seq2seq.training.console import progress_bar, setup_logging
 
-    given_tree, tree = tree, with_run(tree, takes_path=True)
+    given_tree, tree = tree, with_run(tree)
     options = check(tree)
     setup_logging(None)
     with ExitStack() as stack:

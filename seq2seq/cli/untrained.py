@@ -28,20 +28,15 @@ USUAL = {  # what such a run does not use, and what it is measured by
 }
 
 
-def with_run(tree: dict[str, Any], *, takes_path: bool = False) -> dict[str, Any]:
-    """The tree of a command with the run of `model`, where that is given. Raises ConfigError for a model that needs
-    training.
-
-    takes_path: whether a `model` without a name stays, which says where the one lies that a run's adapter needs.
+def with_run(tree: dict[str, Any]) -> dict[str, Any]:
+    """The tree of a command with the run of `model`, where that is given; a `model` that has moved stays, since it
+    belongs to a run. Raises ConfigError for a model that needs training.
     """
     rest = {key: value for key, value in tree.items() if key not in ("model", "tokenizer")}
     model = tree.get("model")
     if not model:
         return rest
     if has_moved(tree):
-        if not takes_path:
-            told = "is not read here: seq2seq-train run=... model.path=... stores where an adapter's model lies now"
-            raise ConfigError(Problem("model.path", told))
         return rest | {"model": model}
     if model.get("name") != "pretrained":
         raise ConfigError(Problem("model", "is chosen when a run is trained, not here; but for model=pretrained"))

@@ -112,16 +112,14 @@ def quick_metric(ranking: Ranking, systems: Sequence[System]) -> tuple[str, str,
     return next(((name, *owns[name]) for name in of_all if name in owns), None)
 
 
-def by_frequency(
-    references: Sequence[str], hypotheses: Mapping[str, Sequence[str]], training: Mapping[str, int] | None = None
-) -> ByFrequency | None:
-    """How well words are met by how often they are in the training data, or in the references where that is unknown.
+def by_frequency(references: Sequence[str], hypotheses: Mapping[str, Sequence[str]]) -> ByFrequency | None:
+    """How well words are met by how often they are in the references.
 
     A word of a hypothesis is met where its reference has it, as often as it has it; the order does not count. Words are
     in lower case. None where there are not two bins with enough words.
     """
     of_references = [Counter(words(line)) for line in references]
-    frequency = training if training is not None else Counter(chain.from_iterable(map(Counter.elements, of_references)))
+    frequency = Counter(chain.from_iterable(map(Counter.elements, of_references)))
     whole = _bins_of_words(frequency, of_references)
     kept = [place for place, one in enumerate(whole) if one.size >= MIN_WORDS]
     if len(kept) < 2:

@@ -218,7 +218,7 @@ def _importance(found: Sequence[Importance], number: int, label: str) -> Markup:
     return together(element("h3", "Which setting matters"), *parts, element("p", told, class_="note"))
 
 
-def breakdown_section(ranking: Ranking, figures: Figures, training: Mapping[str, int] | None) -> Markup | None:
+def breakdown_section(ranking: Ranking, figures: Figures) -> Markup | None:
     """None where there are no hypotheses."""
     chosen: list[tuple[Series, list[System]]] = []
     read = 0
@@ -239,9 +239,9 @@ def breakdown_section(ranking: Ranking, figures: Figures, training: Mapping[str,
         sizes = ", ".join(f"{one.label} words {one.size:,}" for one in lengths.bins)
         parts.append(figures.add(chart, title, _lines(lines, lengths.label), f"Sentences: {sizes}."))
     hypotheses = {system.name: system.hypotheses or () for system in systems}
-    frequencies = by_frequency(ranking.comparison.references, hypotheses, training)
+    frequencies = by_frequency(ranking.comparison.references, hypotheses)
     if frequencies is not None:
-        parts.append(_by_frequency(frequencies, chosen, figures, "training data" if training else "references"))
+        parts.append(_by_frequency(frequencies, chosen, figures))
     if not parts:
         return None
     left_out = len(ranking.series) - len(chosen)
@@ -255,9 +255,7 @@ def breakdown_section(ranking: Ranking, figures: Figures, training: Mapping[str,
     return together(lead, legend([one for one, _ in chosen]), element("div", *parts, class_="grid"))
 
 
-def _by_frequency(
-    found: ByFrequency, chosen: Sequence[tuple[Series, list[System]]], figures: Figures, where: str
-) -> Markup:
+def _by_frequency(found: ByFrequency, chosen: Sequence[tuple[Series, list[System]]], figures: Figures) -> Markup:
     made = []
     explained = {
         "Recall": "of the words in the references, how many the outputs have, in %",
@@ -265,8 +263,8 @@ def _by_frequency(
     }
     for title, values in (("Recall", found.recall), ("F1", found.f1)):
         lines = [(one, _mean([values[s.name] for s in of_series])) for one, of_series in chosen]
-        chart = charts.by_bin(lines, found.bins, f"times a word is in the {where}", title, "words of the references")
-        told = f"{explained[title]}, by how often a word is in the {where}; case and order do not count."
+        chart = charts.by_bin(lines, found.bins, "times a word is in the references", title, "words of the references")
+        told = f"{explained[title]}, by how often a word is in the references; case and order do not count."
         made.append(figures.add(chart, f"{title} of rare and frequent words", _lines(lines, title), told))
     return together(*made)
 

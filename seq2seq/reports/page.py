@@ -38,15 +38,12 @@ def write_page(
     comparison: Comparison,
     folder: Path,
     attention: Mapping[str, Sequence[AttentionMap]] | None = None,
-    training_words: Mapping[str, int] | None = None,
 ) -> Path:
-    """The file.  attention: maps of the same few sentences, by the names of systems.  training_words: how often words
-    are in the training targets; without it words are rare or not by the references.
-    """
+    """The file. attention: maps of the same few sentences, by the names of systems."""
     from seq2seq.training.checkpoint import write_replaced
 
     check_plotly()
-    told = page(comparison, attention or {}, training_words, date.today())
+    told = page(comparison, attention or {}, date.today())
     path = folder / FILE
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -59,7 +56,6 @@ def write_page(
 def page(
     comparison: Comparison,
     attention: Mapping[str, Sequence[AttentionMap]],
-    training_words: Mapping[str, int] | None,
     made: date,
 ) -> str:
     """All of the HTML."""
@@ -69,7 +65,7 @@ def page(
         ("scores", "Scores", _scores(ranking, drawn)),
         ("training", "Training", figures.curves_section(ranking, drawn)),
         ("settings", "What the settings do", figures.sweep_section(ranking, drawn)),
-        ("breakdown", "Long sentences and rare words", figures.breakdown_section(ranking, drawn, training_words)),
+        ("breakdown", "Long sentences and rare words", figures.breakdown_section(ranking, drawn)),
         ("sentences", "Where two runs differ", texts.sentences_section(ranking)),
         ("attention", "Attention", figures.attention_section(ranking, drawn, attention)),
         ("suspicious", "Suspicious outputs", texts.suspicious_section(ranking)),

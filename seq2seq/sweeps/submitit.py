@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import time
+from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from itertools import islice
 from pathlib import Path
@@ -31,9 +32,9 @@ class _Submitit(Launcher):
     cluster: str
     num_jobs: int
 
+    @abstractmethod
     def _parameters(self) -> tuple[dict[str, Any], dict[str, Any]]:
         """Those of the executor's constructor, and those of its jobs."""
-        raise NotImplementedError
 
     def run(self, tasks: Iterable[Task], done: Callable[[Task, Outcome], None]) -> None:
         from submitit.core.utils import FailedJobError

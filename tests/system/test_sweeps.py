@@ -72,6 +72,17 @@ def test_other_launchers(tmp_path: Path, tiny: tuple[str, ...], launcher: str) -
     assert sorted(end["step"] for end in ends(str(tmp_path / "sweep")).values()) == [2, 2]
 
 
+def test_a_cluster_that_is_not_there(tmp_path: Path, tiny: tuple[str, ...]) -> None:
+    given = ["-m", *tiny, "trainer.seed=1,2", "run=sweep", "hydra/launcher=submitit_slurm"]
+    program = f"import sys; sys.argv = {['seq2seq-train', *given]!r}; from seq2seq.cli.train import main; main()"
+    nothing = {**os.environ, "PATH": "/nonexistent"}
+    told = subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path, env=nothing, capture_output=True, text=True, check=False
+    )
+    assert (told.returncode, "Traceback" in told.stderr) == (2, False), told.stderr
+    assert told.stderr.splitlines()[-1].startswith("seq2seq-train: hydra/launcher: submitit cannot submit (")
+
+
 def test_a_search_that_is_killed_goes_on(command: Command, tiny: tuple[str, ...]) -> None:
     given = [*tiny, "optimizer.lr=tag(log,interval(1e-4,1e-1))", "trainer.max_steps=4", "run=search"]
     given += ["-m", "hydra/sweeper=optuna", "hydra.sweeper.startup_trials=1", "hydra.sweeper.n_trials=3"]

@@ -108,14 +108,6 @@ def test_words_are_met_as_often_as_the_reference_has_them() -> None:
     assert found.f1["a"] == [pytest.approx(100 * 12 / (6 + 11)), pytest.approx(100 * 20 / (15 + 16))]
 
 
-def test_frequencies_may_be_those_of_the_training_data() -> None:
-    references = ["Eins zwei"] * 10
-    found = by_frequency(references, {"a": references}, {"eins": 3, "unseen": 9})
-    assert found is not None
-    assert [(one.label, one.size) for one in found.bins] == [("0", 10), ("3\u20134", 10)]
-    assert found.recall["a"] == found.f1["a"] == [100.0, 100.0]
-
-
 def test_few_words_tell_nothing() -> None:
     assert by_frequency(REFERENCES, {"a": HYPOTHESES}) is None
     assert len(SOURCES) == len(REFERENCES)

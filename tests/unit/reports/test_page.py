@@ -109,8 +109,6 @@ def test_long_texts_are_broken_down_by_length_and_frequency(tmp_path: Path) -> N
     assert "breakdown" in read.sections()
     assert "BLEU by the length of the source" in read.text
     assert "by how often a word is in the references" in read.text
-    read = write(told, tmp_path, training_words={"eins": 5, "drei": 100})
-    assert "by how often a word is in the training data" in read.text
 
 
 WITHOUT: dict[str, Any] = {"hypotheses": None}
@@ -362,7 +360,7 @@ def test_a_run_that_a_search_ended_early_is_marked(tmp_path: Path) -> None:
 
 
 def test_the_date_and_the_faults(tmp_path: Path) -> None:
-    told = pages.page(ODD["one"], {}, None, date(2026, 3, 9))
+    told = pages.page(ODD["one"], {}, date(2026, 3, 9))
     assert "9 March 2026" in told
 
 

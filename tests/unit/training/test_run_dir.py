@@ -3,6 +3,7 @@ import json
 import subprocess
 import sys
 import threading
+import time
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -124,8 +125,11 @@ def test_some_keys_may_be_free(run: RunDir) -> None:
 def test_loggers_may_change(run: RunDir) -> None:
     given = changed() | {"loggers": {"wandb": {"project": "mt", "tags": ["x"]}, "mlflow": None}}
     run.open_for_training(given)
+    assert run.read_config() == given
     run.open_for_training(changed() | {"loggers": {"wandb": {"project": "other", "tags": None}}})
+    assert run.read_config()["loggers"] == {"wandb": {"project": "other", "tags": None}}
     run.open_for_training(changed())
+    assert "loggers" not in run.read_config()
 
 
 def test_another_component_is_named_with_its_options(run: RunDir) -> None:
@@ -292,9 +296,16 @@ def test_only_one_process_trains_in_a_run(run: RunDir) -> None:
 def test_a_process_that_ends_soon_is_waited_for(run: RunDir) -> None:
     inside = run.locked()
     inside.__enter__()
-    threading.Timer(0.2, lambda: inside.__exit__(None, None, None)).start()
+    left: list[float] = []
+
+    def leave() -> None:
+        left.append(time.monotonic())
+        inside.__exit__(None, None, None)
+
+    threading.Timer(0.2, leave).start()
     with RunDir(run.path).locked(wait=30.0):
-        pass
+        assert left
+        assert left[0] <= time.monotonic()
 
 
 @pytest.mark.parametrize(
