@@ -332,7 +332,7 @@ def test_patience_without_validation_is_said(command: Command, corpus: None) -> 
             "evaluate run=run beam=3",
             2,
             "beam: unknown key; there are: again, backend, baseline, checkpoint, data, device, max_tokens, metrics, "
-            "plugins, precision, report, run, search, source, split, table, tag, target, threads",
+            "model, plugins, precision, report, run, search, source, split, table, tag, target, threads",
         ),
         ("evaluate run=run search.beam_sise=3", 2, "search.beam_sise: unknown key; did you mean 'beam_size'?"),
         (
