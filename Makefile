@@ -22,7 +22,7 @@ demo: .venv/installed
 	@echo "                data.train=corpus/train data.validation=corpus/val data.test=corpus/test run=runs/mine"
 
 test: .venv/developer lint
-	$(BIN)/python -m pytest -m "not slow" -n 2 --durations 10
+	$(BIN)/python -m pytest -m "not slow" -n 2 --dist worksteal --durations 10
 
 test-slow: .venv/developer
 	$(BIN)/python -m pytest -m slow
