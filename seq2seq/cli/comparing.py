@@ -225,7 +225,7 @@ def _reader() -> Read:
 
 def _leave_out_other_data(plans: dict[str, Plan], baseline: str | None, faults: dict[str, UserError]) -> None:
     """Takes away those with other references than the baseline has, or most of them have."""
-    from seq2seq.cli.known import digest
+    from seq2seq.reports.runs import digest
 
     if not plans:
         return

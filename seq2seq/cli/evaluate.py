@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import math
 import sys
 import tempfile
 import time
@@ -180,8 +179,9 @@ def make_plan(
 
 def measure(plan: Plan, loaded: LoadedRun, choice: Choice | None) -> dict[str, Any]:
     """What scores.json holds then. loaded, choice: what `load` gives. Raises UserError for what cannot be measured."""
-    from seq2seq.cli.known import digest, facts
+    from seq2seq.cli.known import facts
     from seq2seq.cli.score_table import plain, whole
+    from seq2seq.reports.runs import digest
     from seq2seq.training.checkpoint import write_replaced
 
     options, folder, parts = plan.options, plan.folder, plan.parts
@@ -337,6 +337,7 @@ def _measure(loaded: LoadedRun, part: Part, options: EvaluateOptions) -> tuple[d
     """What scores.json holds of the model alone, without translating; and why that is not all, if it is not."""
     from seq2seq.data.corpus import ListSource, tagged
     from seq2seq.export.choice import MAX_TOKENS
+    from seq2seq.metrics.base import perplexity
     from seq2seq.training.evaluator import teacher_forced, text_size
 
     examples = part.examples
@@ -355,7 +356,7 @@ def _measure(loaded: LoadedRun, part: Part, options: EvaluateOptions) -> tuple[d
     )
     results: dict[str, Any] = {
         "loss": forced.loss,
-        "perplexity": math.exp(forced.loss),
+        "perplexity": perplexity(forced.loss),
         "token_accuracy": forced.token_accuracy,
         "sentences": len(examples),
     }

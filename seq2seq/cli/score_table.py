@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -30,8 +31,9 @@ def whole(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def plain(results: Mapping[str, Any]) -> dict[str, Any]:
-    """Ready for JSON."""
-    return {name: asdict(value) if isinstance(value, Score) else value for name, value in results.items()}
+    """Ready for JSON, which has no inf."""
+    found = {name: asdict(value) if isinstance(value, Score) else value for name, value in results.items()}
+    return {name: None if value == math.inf else value for name, value in found.items()}
 
 
 def table(results: Mapping[str, Any]) -> str:
@@ -53,7 +55,8 @@ def table(results: Mapping[str, Any]) -> str:
         lines.append(f"{label:<{width}}{score['score']:9.2f}{interval}")
     for name, label, form, meaning in OF_THE_MODEL:
         if name in results:
-            value = f"{results[name]:{form if results[name] < 1e6 else '9.2e'}}"
+            number = math.inf if results[name] is None else results[name]
+            value = f"{number:{form if number < 1e6 else '9.2e'}}"
             lines.append(f"{label:<{width}}{value}    {meaning.format(**results)}")
     if parts:
         lines += ["", *_rows(parts, metrics)]

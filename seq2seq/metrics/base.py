@@ -127,5 +127,13 @@ def means(parts: Sequence[Mapping[str, float]]) -> dict[str, float]:
             values = [part[name] for part in parts]
             of_logarithms = name.endswith("perplexity")
             mean = sum(map(math.log, values) if of_logarithms else values) / len(values)
-            found[name] = math.exp(mean) if of_logarithms else mean
+            found[name] = perplexity(mean) if of_logarithms else mean
     return found
+
+
+def perplexity(nats: float) -> float:
+    """The exponential of a loss per unit of text; inf where a model is so bad that it is beyond the largest float."""
+    try:
+        return math.exp(nats)
+    except OverflowError:
+        return math.inf

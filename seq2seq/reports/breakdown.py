@@ -74,10 +74,12 @@ def place_in(bins: Sequence[Bin], number: int) -> int:
 
 
 def by_length(ranking: Ranking, systems: Sequence[System]) -> ByLength | None:
-    """None where there is no source, no hypothesis, or no score that is quick to compute."""
+    """None where there is no source, no hypothesis, or no score that is quick to compute; of several target languages,
+    too, since a bin has sentences of each.
+    """
     comparison = ranking.comparison
     found = quick_metric(ranking, systems)
-    if not comparison.sources or found is None:
+    if not comparison.sources or found is None or len(comparison.languages) > 1:
         return None
     name, own, metric = found
     lengths = [count_words(source) for source in comparison.sources]

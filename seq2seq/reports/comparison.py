@@ -27,6 +27,8 @@ OF_TEXT_ALONE = {  # what language models are compared by, the first where it do
     **OF_THE_MODEL,
 }
 SEED = "trainer.seed"
+IN_EACH_BATCH = "trainer.devices"  # a later start may have others, but the batch of an update grows with their number
+OF_AVERAGES = ("trainer.average", "trainer.average_of")
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,7 @@ class Significance:
 
 @dataclass(frozen=True)
 class Group:
-    """Runs whose configs differ by trainer.seed alone.
+    """Runs whose configs differ by trainer.seed alone, without those that a search ended early.
 
     name: without the seed.  means, deviations: by the names of scores, nan where one is not finite; the latter
     with n - 1.
@@ -104,18 +106,19 @@ class Group:
 
 @dataclass(frozen=True)
 class Comparison:
-    """systems: the best by the first score first.  sources: None of text alone.  labels: what people call the scores,
-    by their names.  lower_is_better: those names.  varied: the keys of the config that differ, but for trainer.seed and
-    those that cannot matter.  groups: only those of several runs.  baseline: a system's name.  tests: by the names of a
-    system and a score; none of scores that were computed otherwise than the baseline's, or of the same texts.  faults:
-    why runs were not measured, by their names.
+    """systems: the best by the first score first.  sources: None of text alone.  languages: of the parts of the
+    references, each once, '' where it is not known.  labels: what people call the scores, by their names.
+    lower_is_better: those names.  varied: the keys of the config that differ, but for trainer.seed and those that
+    cannot matter.  groups: only those of several runs.  baseline: a system's name.  tests: by the names of a system and
+    a score; none of scores that were computed otherwise than the baseline's, or of the same texts.  faults: why runs
+    were not measured, by their names.
     """
 
     name: str
     systems: Sequence[System]
     sources: Sequence[str] | None
     references: Sequence[str]
-    language: str
+    languages: Sequence[str]
     labels: Mapping[str, str]
     lower_is_better: frozenset[str]
     varied: Sequence[str]
@@ -123,6 +126,11 @@ class Comparison:
     baseline: str | None = None
     tests: Mapping[tuple[str, str], Significance] = field(default_factory=dict)
     faults: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def language(self) -> str:
+        """Of all references; '' where there are several."""
+        return self.languages[0] if len(self.languages) == 1 else ""
 
 
 def compare(
@@ -150,7 +158,7 @@ def compare(
         systems=ordered,
         sources=sources,
         references=references,
-        language=systems[0].scores["languages"][0],
+        languages=systems[0].scores["languages"],
         labels=labels,
         lower_is_better=frozenset(name for name in labels if name in lower_is_better),
         varied=varied_keys(systems),
@@ -202,8 +210,15 @@ def _lower_is_better(systems: Sequence[System]) -> set[str]:
 
 def varied_keys(systems: Sequence[System]) -> list[str]:
     """In the order of the configs."""
-    keys = dict.fromkeys(key for system in systems for key in system.config if key != SEED and not is_free(key))
+    keys = dict.fromkeys(key for system in systems for key in system.config if _matters(key, systems))
     return [key for key in keys if len({_told(system.config.get(key)) for system in systems}) > 1]
+
+
+def _matters(key: str, systems: Sequence[System]) -> bool:
+    """Whether other scores than those of chance can come of it."""
+    if key in OF_AVERAGES:
+        return any(system.scores.get("checkpoint") == "average" for system in systems)
+    return key == IN_EACH_BATCH or (key != SEED and not is_free(key))
 
 
 def _told(value: Any) -> str:
@@ -215,7 +230,9 @@ def _groups(systems: Sequence[System], labels: Mapping[str, str]) -> Iterator[Gr
     """Of a seed that several runs of a group have, the first counts: the others are copies."""
     alike: dict[str, dict[str, System]] = {}
     for system in systems:
-        rest = {k: v for k, v in system.config.items() if k != SEED and not is_free(k) and v is not None}
+        if system.ended_early:
+            continue
+        rest = {k: v for k, v in system.config.items() if _matters(k, systems) and v is not None}
         alike.setdefault(_told(rest), {}).setdefault(_told(system.config.get(SEED)), system)
     several = [list(group.values()) for group in alike.values() if len(group) > 1]
     names = [_group_name([system.name for system in group]) for group in several]

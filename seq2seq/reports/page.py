@@ -99,9 +99,10 @@ def _title(comparison: Comparison) -> str:
 
 def _head(ranking: Ranking, made: date) -> list[Markup]:
     comparison = ranking.comparison
+    known = [language for language in comparison.languages if language]
     facts = [
         f"{len(comparison.references):,} sentences" if comparison.references else None,
-        f"target language {comparison.language}" if comparison.language else None,
+        f"target language{'s' if len(known) > 1 else ''} {', '.join(known)}" if known else None,
         _shared(ranking, "checkpoint", "{} checkpoint"),
         _shared(ranking, "backend", "decoded by {}"),
         f"{made.day} {made:%B %Y}",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import statistics
@@ -81,7 +82,16 @@ def read_hypotheses(evaluation: Path, scores: Mapping[str, Any]) -> list[str] | 
     lines = text.split("\n")[:-1]
     if len(lines) != scores.get("sentences"):
         raise CheckpointError(f"{path}: {len(lines):,} lines, but {scores.get('sentences')} sentences were measured")
+    if digest(lines) != scores.get("hypotheses"):
+        raise CheckpointError(
+            f"{path}: not what {evaluation / 'scores.json'} was measured of; again=true measures both"
+        )
     return lines
+
+
+def digest(lines: Sequence[str]) -> str:
+    """SHA-256 of lines, whatever they hold."""
+    return hashlib.sha256(json.dumps([*lines]).encode()).hexdigest()
 
 
 def _count_parameters(checkpoints: Path, steps: Sequence[int]) -> int | None:

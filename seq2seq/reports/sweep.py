@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -26,7 +27,11 @@ class Aspect:
 
     @property
     def is_numeric(self) -> bool:
-        return all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in self.values)
+        """Whether all values are finite numbers, which have places on an axis."""
+        return all(
+            isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+            for value in self.values
+        )
 
     @property
     def is_logarithmic(self) -> bool:

@@ -371,8 +371,12 @@ def write_synced(path: Path, content: bytes) -> None:
 
 
 def write_replaced(path: Path, text: str) -> None:
-    """A small text file, whole at every moment."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    write_synced(temporary, text.encode())
-    temporary.replace(path)
+    """A small text file, whole at every moment, by whichever process. Raises OSError with the file's name."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        write_synced(temporary, text.encode())
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise OSError(error.errno, error.strerror, str(path)) from error
     flush(path.parent)

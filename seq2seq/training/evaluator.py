@@ -13,7 +13,7 @@ import torch
 from seq2seq.data.corpus import Context, Example, last_sentence
 from seq2seq.data.encoded import EncodedCorpus
 from seq2seq.data.loader import ordered_batches
-from seq2seq.metrics.base import Metric, Texts, means
+from seq2seq.metrics.base import Metric, Texts, means, perplexity
 from seq2seq.metrics.scores import corpus_scores
 from seq2seq.metrics.words import count_words
 from seq2seq.models.base import Model
@@ -23,8 +23,6 @@ from seq2seq.search.translator import Interrupted, Translation, Translator
 from seq2seq.training.loss import measured
 from seq2seq.training.parallel import ALONE, Parallel
 from seq2seq.training.strategies import ONE_PROCESS, Strategy
-
-MOST_NATS = 700  # of a word, by a bad model; the exponential of more is no number
 
 
 @dataclass(frozen=True)
@@ -65,8 +63,11 @@ class TeacherForced:
         if size is None:
             return {}
         per_word, per_byte = (self.loss * self.num_tokens / number for number in (size.num_words, size.num_bytes))
-        found = {"word_perplexity": math.exp(per_word)} if per_word < MOST_NATS else {}
-        return found | {"byte_perplexity": math.exp(per_byte), "bits_per_byte": per_byte / math.log(2)}
+        return {
+            "word_perplexity": perplexity(per_word),
+            "byte_perplexity": perplexity(per_byte),
+            "bits_per_byte": per_byte / math.log(2),
+        }
 
 
 def teacher_forced(
@@ -155,7 +156,7 @@ class Validator:
             found.append(own | of_model.per_text(part.size) | self._scores(part, hypotheses))
             start += len(part.examples)
         metrics = means(found)
-        metrics["perplexity"] = float(torch.tensor(metrics["loss"], dtype=torch.float64).exp())
+        metrics["perplexity"] = perplexity(metrics["loss"])
         if len(found) > 1:
             for part_name, of_part in zip(self.parts, found, strict=True):
                 metrics |= {f"{name}/{part_name}": value for name, value in of_part.items()}

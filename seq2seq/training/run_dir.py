@@ -10,6 +10,7 @@ import fcntl
 import json
 import os
 import platform
+import re
 import shlex
 import shutil
 import time
@@ -45,7 +46,7 @@ FREE_GROUPS = ("loggers.",)  # with all of their keys
 ABSENT = "absent"
 MAX_TOLD = 8  # differences; of two unrelated configs there are dozens
 BETWEEN_TRIES = 0.1  # seconds
-FIRST_FILES = (".lock", ".config.yaml.tmp")  # all that there is where a kill came before the config was stored
+FIRST_FILES = r"\.lock|\.config\.yaml\.\d+\.tmp"  # all that there is where a kill came before the config was stored
 PACKAGES = ("torch", "numpy", "hydra-core", "sentencepiece", "sacrebleu", "datasets", "safetensors", "pydantic")
 
 
@@ -182,7 +183,7 @@ class RunDir:
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            if not self.config.exists() and any(entry.name not in FIRST_FILES for entry in self.path.iterdir()):
+            if not self.config.exists() and not self._has_just_begun():
                 raise CheckpointError(f"{self.path}: is not empty and not a run; name another folder with run=...")
             file = (self.path / ".lock").open("w")
         except OSError as error:
@@ -196,6 +197,9 @@ class RunDir:
                     raise CheckpointError(f"{self.path}: another process is {doing} in this run")
                 time.sleep(BETWEEN_TRIES)
             yield
+
+    def _has_just_begun(self) -> bool:
+        return all(re.fullmatch(FIRST_FILES, entry.name) for entry in self.path.iterdir())
 
     def record_start(self, command: Sequence[str]) -> None:
         """Adds the command line to command.txt and writes what it runs on to environment.json."""

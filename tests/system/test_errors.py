@@ -519,7 +519,7 @@ def test_a_full_disk(command: Command, run: Path, monkeypatch: pytest.MonkeyPatc
     assert told(command("seq2seq-train", *SMALL, "data.train=100", "run=new")) == (
         1,
         "",
-        "seq2seq-train: new/.config.yaml.tmp: No space left on device\n",
+        "seq2seq-train: new/config.yaml: No space left on device\n",
     )
     status, out, err = told(command("seq2seq-evaluate", "run=run"))
     assert (status, out) == (1, "")

@@ -1,5 +1,6 @@
 """What seq2seq-evaluate prints."""
 
+import json
 import math
 from typing import Any
 
@@ -73,6 +74,15 @@ def test_perplexities_of_parts_are_those_of_their_mean_loss() -> None:
     results = whole([part(1, 2.0, word_perplexity=4.0), part(1, 2.0, word_perplexity=16.0)])
     assert results["word_perplexity"] == pytest.approx(8)
     assert results["sentences"] == 2000
+
+
+def test_a_model_that_is_beyond_numbers() -> None:
+    results = plain({"loss": 1537.0, "perplexity": math.inf, "token_accuracy": 0.0, "sentences": 3})
+    assert json.loads(json.dumps(results, allow_nan=False))["perplexity"] is None
+    assert table(results | ABOUT).splitlines()[3:5] == [
+        "loss         1537.000    nats per token",
+        "perplexity        inf    per token",
+    ]
 
 
 def test_without_metrics() -> None:

@@ -1,9 +1,11 @@
 """Intervals of means over lines."""
 
+import math
+
 import numpy as np
 import pytest
 
-from seq2seq.metrics.base import bootstrap_interval, mean_of_lines, means
+from seq2seq.metrics.base import bootstrap_interval, mean_of_lines, means, perplexity
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -48,3 +50,9 @@ def test_means_of_what_all_parts_have() -> None:
     parts = [{"loss": 1.0, "word_perplexity": 4.0, "only": 1.0}, {"loss": 2.0, "word_perplexity": 9.0}]
     assert means(parts) == pytest.approx({"loss": 1.5, "word_perplexity": 6.0})
     assert means(parts[:1]) == pytest.approx(parts[0])
+
+
+def test_perplexities_beyond_the_largest_number() -> None:
+    assert perplexity(2.0) == math.exp(2)
+    assert perplexity(1537.0) == math.inf
+    assert means([{"perplexity": 4.0}, {"perplexity": math.inf}]) == {"perplexity": math.inf}

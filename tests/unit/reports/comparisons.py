@@ -56,7 +56,7 @@ def system(
 
 
 def comparison(systems: Sequence[System], **changes: Any) -> Comparison:
-    told: dict[str, Any] = {"name": "test", "sources": SOURCES, "references": REFERENCES, "language": "de"}
+    told: dict[str, Any] = {"name": "test", "sources": SOURCES, "references": REFERENCES, "languages": ["de"]}
     told |= {"labels": LABELS, "lower_is_better": frozenset({"ter"}), "varied": ["optimizer.lr"]} | changes
     return Comparison(systems=best_first(systems, told["labels"], told["lower_is_better"]), **told)
 

@@ -9,6 +9,8 @@ from typing import Any
 
 import yaml
 
+from seq2seq.reports.runs import digest
+
 REFERENCES = ["das Haus ist rot .", "der Hund schläft heute .", "wir gehen nach Hause .", "sie liest ein Buch ."]
 CONFIG = {
     "model": {"name": "lstm"},
@@ -48,11 +50,12 @@ def make_run(
     (folder / "metrics.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in LINES), encoding="utf-8")
     write_weights(folder / "checkpoints" / "step_00000004", {"a": [3, 4], "b": [5]})
     told = scores_of(bleu, references) | (scores or {})
-    (folder / "evaluation" / "test" / "scores.json").write_text(json.dumps(told), encoding="utf-8")
     if "search" in told:
         lines = references if hypotheses is None else hypotheses
+        told["hypotheses"] = digest(lines)
         text = "".join(f"{line}\n" for line in lines)
         (folder / "evaluation" / "test" / "hypotheses.txt").write_text(text, encoding="utf-8")
+    (folder / "evaluation" / "test" / "scores.json").write_text(json.dumps(told), encoding="utf-8")
     return folder
 
 

@@ -55,6 +55,13 @@ def test_the_score_of_a_bin_is_that_of_its_sentences() -> None:
     assert found.label == "BLEU"
 
 
+def test_bins_of_several_languages_have_no_score() -> None:
+    ranking = Ranking(comparison([system("a")]))
+    assert by_length(ranking, ranking.systems) is not None
+    mixed = Ranking(comparison([system("a")], languages=["de", "zh"]))
+    assert by_length(mixed, mixed.systems) is None
+
+
 def test_the_metric_has_the_options_that_the_scores_were_measured_with() -> None:
     """Which may be others than those of the run."""
     config = {"metrics.bleu.name": "bleu", "metrics.bleu.tokenize": "13a", "metrics.bleu.lowercase": False}

@@ -2,6 +2,7 @@
 
 import statistics
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +89,30 @@ def test_what_does_not_matter(tmp_path: Path) -> None:
     comparison = compare(systems, REFERENCES)
     assert comparison.varied == []
     assert [group.name for group in comparison.groups] == ["a"]
+
+
+def test_what_changes_the_batch_or_the_average_makes_another_config(tmp_path: Path) -> None:
+    def compared(key: str, checkpoint: str) -> Comparison:
+        folder = tmp_path / key / checkpoint
+        told = {"checkpoint": checkpoint}
+        return compare(
+            [made(folder, str(seed), {"trainer.seed": seed, key: 1 + seed}, scores=told) for seed in (1, 2)], REFERENCES
+        )
+
+    for key, checkpoint in (("trainer.devices", "best"), ("trainer.average", "average")):
+        comparison = compared(key, checkpoint)
+        assert (comparison.groups, comparison.varied) == ([], [key])
+    for key, checkpoint in (("trainer.keep_last", "best"), ("trainer.average", "best")):
+        comparison = compared(key, checkpoint)
+        assert (len(comparison.groups), comparison.varied) == (1, [])
+
+
+def test_runs_that_a_search_ended_early_are_not_part_of_a_mean(tmp_path: Path) -> None:
+    systems = [made(tmp_path, f"s{seed}", {"trainer.seed": seed}, bleu=10.0 * seed) for seed in (1, 2, 3)]
+    systems[0] = replace(systems[0], ended_early=True)
+    (group,) = compare(systems, REFERENCES).groups
+    assert [system.name for system in group.systems] == ["s2", "s3"]
+    assert group.means["bleu"] == 25
 
 
 def test_groups_are_sorted_by_their_means_and_named_without_the_seed(tmp_path: Path) -> None:

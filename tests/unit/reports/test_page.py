@@ -180,7 +180,7 @@ def evil() -> Comparison:
         labels={"bleu": f"{EVIL}BLEU", "ter": "TER"},
         varied=["optimizer.lr", "x.<b>"],
         baseline=systems[0].name,
-        language='"><script>',
+        languages=['"><script>'],
     )
 
 
@@ -217,7 +217,7 @@ def test_directions_and_languages(tmp_path: Path) -> None:
     systems = [
         system(name, hypotheses=[text], config={"data.source": "he"}) for name, text in (("a", chinese), ("b", "y"))
     ]
-    read = write(comparison(systems, sources=[hebrew], references=[chinese], language="zh"), tmp_path)
+    read = write(comparison(systems, sources=[hebrew], references=[chinese], languages=["zh"]), tmp_path)
     said = [attributes for tag, attributes in read.elements if attributes.get("class") == "said"]
     assert {attributes["dir"] for attributes in said} == {"auto"}
     assert {attributes["lang"] for attributes in said} == {"he", "zh"}

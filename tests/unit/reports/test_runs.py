@@ -81,6 +81,9 @@ def test_lines_are_those_that_were_written(tmp_path: Path) -> None:
     short = make_run(tmp_path / "short", hypotheses=odd[:3])
     with pytest.raises(CheckpointError, match=r"hypotheses\.txt: 3 lines, but 4 sentences were measured$"):
         read_system(short, short / "evaluation" / "test")
+    (run / "evaluation" / "test" / "hypotheses.txt").write_text("of\nanother\nevaluation\n.\n", encoding="utf-8")
+    with pytest.raises(CheckpointError, match=r"hypotheses\.txt: not what .*scores\.json was measured of; again=true "):
+        read_system(run, run / "evaluation" / "test")
 
 
 def test_names_are_the_paths_below_the_shared_folder(tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 """What a sweep varied, and what that explains."""
 
+import math
+
 import numpy as np
 import pytest
 
@@ -36,6 +38,7 @@ def test_numbers_over_a_wide_range_have_a_logarithmic_axis() -> None:
     assert not of(0, 100).is_logarithmic
     assert not of(True, False).is_numeric
     assert not of("1", 2).is_numeric
+    assert not of(1.0, math.inf).is_numeric
     assert of(3, 1, 2, 1).choices == [1, 2, 3]
     assert of("b", "a", "b").choices == ["b", "a"]
 

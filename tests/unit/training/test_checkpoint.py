@@ -469,3 +469,20 @@ def test_nothing_to_resume(tmp_path: Path) -> None:
     assert store_in(tmp_path).newest(pytest.fail) is None
     (tmp_path / "checkpoints" / "step_of_mine").mkdir(parents=True)
     assert store_in(tmp_path).newest(pytest.fail) is None
+
+
+def test_two_processes_write_a_small_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second one begins and ends while the first one is at it."""
+    path, write = tmp_path / "scores.json", module.write_synced
+
+    def slowly(file: Path, content: bytes) -> None:
+        write(file, content)
+        with monkeypatch.context() as other:
+            other.setattr(module, "write_synced", write)
+            other.setattr(os, "getpid", lambda: 0)
+            module.write_replaced(path, "theirs")
+        assert path.read_text() == "theirs"
+
+    monkeypatch.setattr(module, "write_synced", slowly)
+    module.write_replaced(path, "ours")
+    assert [(file.name, file.read_text()) for file in tmp_path.iterdir()] == [("scores.json", "ours")]

@@ -253,7 +253,7 @@ def test_a_folder_that_is_no_run_is_refused_and_left_alone(tmp_path: Path) -> No
 
 
 def test_a_start_that_was_killed_before_the_config_was_stored(tmp_path: Path) -> None:
-    for name in (".lock", ".config.yaml.tmp"):
+    for name in (".lock", ".config.yaml.123.tmp"):
         (tmp_path / name).touch()
     run = RunDir(tmp_path)
     with run.locked():
