@@ -111,20 +111,21 @@ def m2m100(folder: Path, lines: Sequence[str]) -> Path:
     return save(folder, transformers.M2M100ForConditionalGeneration(config), tokenizer)
 
 
-def gpt2(folder: Path, lines: Sequence[str]) -> Path:
+def gpt2(folder: Path, lines: Sequence[str], width: int = 64, depth: int = 2) -> Path:
     end = "<|endoftext|>"
     tokenizer = byte_level(lines, [end], ([], []), bos_token=end, eos_token=end, unk_token=end)
     number = tokenizer.eos_token_id
-    config = transformers.GPT2Config(vocab_size=len(tokenizer), n_positions=600, n_embd=64, n_layer=2, n_head=4,
-                                     bos_token_id=number, eos_token_id=number)  # fmt: skip
+    config = transformers.GPT2Config(vocab_size=len(tokenizer), n_positions=600, n_embd=width,
+                                     n_layer=depth, n_head=4, bos_token_id=number,
+                                     eos_token_id=number)  # fmt: skip
     return save(folder, transformers.GPT2LMHeadModel(config), tokenizer)
 
 
-def llama(folder: Path, lines: Sequence[str]) -> Path:
+def llama(folder: Path, lines: Sequence[str], width: int = 64, depth: int = 2) -> Path:
     tokenizer = byte_level(lines, ["<unk>", "<s>", "</s>"], (["<s>"], []), bos_token="<s>", eos_token="</s>",
                            unk_token="<unk>")  # fmt: skip
-    config = transformers.LlamaConfig(vocab_size=len(tokenizer), hidden_size=64, intermediate_size=128,
-                                      num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2,
+    config = transformers.LlamaConfig(vocab_size=len(tokenizer), hidden_size=width, intermediate_size=2 * width,
+                                      num_hidden_layers=depth, num_attention_heads=4, num_key_value_heads=2,
                                       max_position_embeddings=600, bos_token_id=1, eos_token_id=2)  # fmt: skip
     return save(folder, transformers.LlamaForCausalLM(config), tokenizer)
 
@@ -166,11 +167,12 @@ def multilingual(folder: Path, lines: Sequence[str], kind: str) -> Path:
     return save(folder, library.MBartForConditionalGeneration(config), tokenizer)
 
 
-FAMILIES: dict[str, Callable[[Path, Sequence[str]], Path]] = {
+FAMILIES: dict[str, Callable[..., Path]] = {
     "t5": t5, "bart": bart, "marian": marian, "m2m100": m2m100, "gpt2": gpt2, "llama": llama, "bert": bert,
 }  # fmt: skip
 
 
-def make(family: str, folder: Path, lines: Sequence[str], seed: int = 1) -> Path:
+def make(family: str, folder: Path, lines: Sequence[str], seed: int = 1, **sizes: int) -> Path:
+    """sizes: width and depth, of gpt2 and llama."""
     torch.manual_seed(seed)
-    return FAMILIES[family](folder, lines)
+    return FAMILIES[family](folder, lines, **sizes)

@@ -25,6 +25,7 @@ WAYS = {
     "bert under an LSTM": ["model=encoder_decoder", "model/encoder=pretrained", "model.encoder.path={bert}",
                            "model.encoder.dropout=0", "model/decoder=lstm_tiny"],
 }  # fmt: skip
+SIZES = {"gpt2": {"width": 128, "depth": 3}, "llama": {"width": 128, "depth": 3}}
 
 
 @pytest.mark.slow
@@ -35,7 +36,7 @@ def test_the_demo_is_learned(command: Command, tmp_path: Path, monkeypatch: pyte
     assert read is not None
     lines = [text for example in read.read() for text in (example.source, example.target)]
     family = way.split()[0]
-    folder = make(family, tmp_path / family, lines)
+    folder = make(family, tmp_path / family, lines, **SIZES.get(family, {}))
     told = command("seq2seq-train", *(key.format(**{family: folder}) for key in WAYS[way]), *COMMON)
     assert told.status == 0, told.err
     assert command("seq2seq-evaluate", "run=run", "split=test").status == 0
