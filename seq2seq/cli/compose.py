@@ -46,10 +46,20 @@ def compose_jobs(config_name: str) -> Job | Sweep | None:
     chosen = "sweep" in known and any(override.startswith("sweep=") for override in given)
     if (flags.multirun or chosen) and not flags.show:
         return Sweep.composed(config_name, folders, given, known)
+    if config_name == "train" and not flags.show:
+        _refuse_without_sweep(given)
     job = _one_job(config_name, flags.words, folders, given, known)
     if job is None or config_name != "train":
         return job
     return replace(job, tree=_continued(job.tree, given, known))
+
+
+def _refuse_without_sweep(given: Sequence[str]) -> None:
+    """Raises ConfigError for what says how to do many jobs, where there is one."""
+    keys = (override.lstrip("+").partition("=")[0] for override in given)
+    of_sweeps = [key for key in keys if re.match(r"hydra[./](launcher|sweeper)\b", key)]
+    if of_sweeps:
+        raise ConfigError(*(Problem(key, "is for a sweep: add -m, or sweep=...") for key in dict.fromkeys(of_sweeps)))
 
 
 def _one_job(
@@ -307,10 +317,13 @@ def run_path(
     tree: Mapping[str, Any], choices: Mapping[str, str | None], of_sweep: tuple[list[str], list[str]] | None
 ) -> str:
     """The run directory: as given, or named after the experiment or the model and the data; in a sweep, a folder for
-    each job below it, named after the job's overrides: all of them, or where that gets long, those that are varied.
+    each job below it, named after the job's overrides: all of them but those that may change while a run goes on, or
+    where that gets long, those that are varied.
 
     of_sweep: all overrides and those that are varied.
     """
+    from seq2seq.training.run_dir import GROWING, is_free
+
     run = tree.get("run")
     if isinstance(run, list | dict):
         raise ConfigError(Problem("run", f"should be the name of a directory, but is {run!r}"))
@@ -321,9 +334,11 @@ def run_path(
         name += f"-{choices['debug']}"  # not the place of the real run
     if of_sweep is None:
         return str(run or f"runs/{name}")
+    overrides, varied = of_sweep
+    lasting = [x for x in overrides if x in varied or not (is_free(key := x.partition("=")[0]) or key in GROWING)]
     named, short = (
         ",".join(sorted(override for override in some if not override.startswith(("run=", "sweep=", "~"))))
-        for some in of_sweep
+        for some in (lasting, varied)
     )
     if len(named) > MAX_NAME:
         named = f"{short[:MAX_NAME]}-{hashlib.sha256(named.encode()).hexdigest()[:8]}"

@@ -12,6 +12,7 @@ from seq2seq.errors import ConfigError, Problem, suggest
 OURS = ("hydra.launcher.", "hydra.sweeper.")
 NOTATION = re.compile(r"[\[\]{}()'\"\\]")  # lists, mappings, functions, quotes, escapes: meant as what they are
 TEMPLATE = re.compile(r"[^'\"\\]*\{source\}[^'\"\\]*")  # a text with a place in it, not yet quoted
+PLAIN_LIST = re.compile(r"\[[^\[\]{}()'\"\\]*\]")
 FOREIGN = re.compile(r"[^\w/+.$%*@?|:,\s-]", re.ASCII)  # what has no meaning outside quotes
 PLACED = re.compile(r"^ *- /([\w/]+)@(\w+):", re.MULTILINE)  # in a defaults list
 COMPLAINTS = {  # of Hydra, and what we say; the first group of the pattern is the key
@@ -133,9 +134,16 @@ def forgiving(override: str, known: Mapping[str, list[str]]) -> list[str]:
         if all(choice in known[group] for choice in value.split(",")):
             return [f"{group}={value}"]
         return [f"~{group}", f"++{part}.name={value}"]  # a plugin without a YAML file
-    if TEMPLATE.fullmatch(value) or (FOREIGN.search(value) and not NOTATION.search(value)):
+    if PLAIN_LIST.fullmatch(value):
+        value = f"[{','.join(map(_quoted, value[1:-1].split(',')))}]"
+    elif TEMPLATE.fullmatch(value) or (FOREIGN.search(value) and not NOTATION.search(value)):
         value = f"'{value}'"
     return [f"{key}={value}" if "/" in key else f"++{key}={value}"]
+
+
+def _quoted(text: str) -> str:
+    """One of a list, in quotes where Hydra needs them."""
+    return f"'{text.strip()}'" if FOREIGN.search(text) else text
 
 
 def _is_option(key: str, known: Mapping[str, list[str]]) -> bool:
@@ -149,8 +157,12 @@ def _chosen(group: str, value: str, known: Mapping[str, list[str]]) -> list[str]
     """A choice, several for a sweep, or null."""
     if value == "null":
         return [f"~{group}"]
-    if value.startswith("["):
-        raise ConfigError(Problem(group, f"takes one choice, not a list; {suggest('', known[group])}"))
+    if value.startswith("[") or (group == "sweep" and "," in value):
+        raise ConfigError(
+            Problem(
+                group, f"takes one choice, not {'a list' if '[' in value else 'several'}; {suggest('', known[group])}"
+            )
+        )
     if not NOTATION.search(value):
         for choice in value.split(","):
             if choice not in known[group]:

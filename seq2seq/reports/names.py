@@ -8,10 +8,32 @@ from collections.abc import Callable, Sequence
 HASH = re.compile(r"-[0-9a-f]{8}$")  # that a sweep puts behind what is varied, in the place of all that is the same
 
 
-def shortener(names: Sequence[str]) -> Callable[[str], str]:
-    """Of names as a sweep gives, `model=lstm_tiny,optimizer.lr=0.001,trainer.seed=1`: without the parts that all share,
-    and of each key the last word, where that is enough; of the model its name alone. Other names stay as they are.
+def shortener(names: Sequence[str], width: int | None = None) -> Callable[[str], str]:
+    """Of names as a sweep gives, `model=lstm_tiny,optimizer.lr=0.001,trainer.seed=1`: without the parts that all in
+    their folder share, and of each key the last word, where that is enough; of the model its name alone. Other names
+    stay as they are. width: characters; longer names lose their middle, where they are still told apart then.
     """
+    in_folders: dict[str, list[str]] = {}
+    for name in names:
+        folder, _, last = name.rpartition("/")
+        in_folders.setdefault(folder, []).append(last)
+    shorten_in = {folder: _of_one_folder(lasts) for folder, lasts in in_folders.items()}
+
+    def shorten(name: str) -> str:
+        folder, slash, last = name.rpartition("/")
+        return f"{folder}{slash}{shorten_in[folder](last)}" if folder in shorten_in else name
+
+    def cut(name: str) -> str:
+        short = shorten(name)
+        if width is None or len(short) <= width:
+            return short
+        return f"{short[: (width - 3) // 2]}...{short[-(width - 2) // 2 :]}"
+
+    is_clear = len({*map(cut, names)}) == len({*map(shorten, names)})
+    return cut if is_clear else shorten
+
+
+def _of_one_folder(names: Sequence[str]) -> Callable[[str], str]:
     bare = {name: without_hash(name) for name in names}
     if len({*bare.values()}) < len(bare):
         bare = {name: name for name in names}

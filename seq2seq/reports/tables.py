@@ -12,6 +12,7 @@ from seq2seq.reports.names import shortener
 SURE = 0.05  # p-values below it are marked
 MANY = 5  # tests, of which one may come below it by chance
 ABSENT = "-"
+WIDTH = 40  # of names
 PLACES = {"bits_per_byte": 3, "loss": 3}
 
 
@@ -35,7 +36,7 @@ def _title(comparison: Comparison) -> list[str]:
 
 
 def _runs(comparison: Comparison) -> list[str]:
-    shorten = shortener([*(system.name for system in comparison.systems), *comparison.faults])
+    shorten = shortener([*(system.name for system in comparison.systems), *comparison.faults], WIDTH)
     with_interval = [n for n in comparison.labels if any(system.interval(n) for system in comparison.systems)]
     head = ["run"]
     for name, label in comparison.labels.items():
@@ -68,7 +69,7 @@ def marked(system: System, shorten: Callable[[str], str]) -> str:
 
 
 def _groups(comparison: Comparison) -> list[str]:
-    shorten = shortener([group.name for group in comparison.groups])
+    shorten = shortener([group.name for group in comparison.groups], WIDTH)
     rows = [["mean over seeds", "runs", *(cell for label in comparison.labels.values() for cell in (label, "sd"))]]
     for group in comparison.groups:
         row = [shorten(group.name), str(len(group.systems))]
@@ -81,7 +82,7 @@ def _groups(comparison: Comparison) -> list[str]:
 
 def _tests(comparison: Comparison) -> list[str]:
     """A line for each run but the baseline."""
-    shorten = shortener([system.name for system in comparison.systems])
+    shorten = shortener([system.name for system in comparison.systems], WIDTH)
     base = next(system for system in comparison.systems if system.name == comparison.baseline)
     names = [name for name in comparison.labels if any(name == tested for _, tested in comparison.tests)]
     if not names:
@@ -138,7 +139,7 @@ def cautions(comparison: Comparison) -> Iterator[str]:
 
 def signatures(comparison: Comparison) -> Iterator[str]:
     """Each once, with the scores that it is of, and with the runs where those of others differ."""
-    shorten = shortener([system.name for system in comparison.systems])
+    shorten = shortener([system.name for system in comparison.systems], WIDTH)
     lines: dict[str, list[str]] = {}
     for name, label in comparison.labels.items():
         of: dict[str, list[str]] = {}

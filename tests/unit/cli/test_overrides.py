@@ -12,6 +12,7 @@ KNOWN = {
     "model": ["lstm", "mlp-2"],
     "model/encoder": ["gru", "lstm"],
     "debug": ["quick"],
+    "sweep": ["models", "rates"],
     "hydra/launcher": ["joblib"],
     "data@data.text": ["csv", "tsv"],
 }
@@ -34,6 +35,7 @@ KNOWN = {
         # what has a meaning of its own
         ("data.train='a=b'", ["++data.train='a=b'"]),
         ("data.train=[a,b]", ["++data.train=[a,b]"]),
+        ("run=[runs/lr=1, b*,runs/lr=*]", ["++run=['runs/lr=1', b*,'runs/lr=*']"]),
         ("optimizer.lr=choice(1,2)", ["++optimizer.lr=choice(1,2)"]),
         ("run=${oc.env:HOME}/x", ["++run=${oc.env:HOME}/x"]),
         ("+data.train=3", ["+data.train=3"]),
@@ -88,6 +90,7 @@ def test_forgiving(typed: str, given: list[str]) -> None:
         ("hydra/launcher=joblip", "hydra/launcher: no choice 'joblip'; did you mean 'joblib'?"),
         ("data@data.text=tvs", "data@data.text: no choice 'tvs'; did you mean 'tsv'?"),
         ("debug=[quick]", "debug: takes one choice, not a list; there are: quick"),
+        ("sweep=rates,models", "sweep: takes one choice, not several; there are: models, rates"),
     ],
 )
 def test_what_is_not_forgiven(typed: str, message: str) -> None:

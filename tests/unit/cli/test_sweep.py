@@ -37,11 +37,12 @@ def compose(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Compose:
 
 
 def test_every_combination(compose: Compose) -> None:
-    sweep = compose("-m", "model=lstm_tiny,gru_tiny", "optimizer.lr=1e-3,0.1", "trainer.max_steps=5", "run=all")
+    fixed = ["trainer.max_steps=5", "trainer.num_threads=1"]  # which may change while a run goes on
+    sweep = compose("-m", "model=lstm_tiny,gru_tiny", "optimizer.lr=1e-3,0.1", *fixed, "run=all")
     jobs = sweep.grid()
     expected = [(model, lr) for model in ("lstm", "gru") for lr in ("0.001", "0.1")]
     assert [job.overrides for job in jobs] == [f"model={model}_tiny optimizer.lr={lr}" for model, lr in expected]
-    runs = [f"all/model={model}_tiny,optimizer.lr={lr},trainer.max_steps=5" for model, lr in expected]
+    runs = [f"all/model={model}_tiny,optimizer.lr={lr}" for model, lr in expected]
     assert [job.tree["run"] for job in jobs] == runs
     assert [job.tree["model"]["encoder"]["name"] for job in jobs] == ["lstm", "lstm", "gru", "gru"]
     assert [job.tree["optimizer"]["lr"] for job in jobs] == [0.001, 0.1, 0.001, 0.1]
@@ -79,6 +80,19 @@ def test_yaml_files_of_the_users_own(compose: Compose, tmp_path: Path) -> None:
     (tmp_path / "mine" / "sweep" / "rates.yaml").write_text(text, encoding="utf-8")
     jobs = compose("--config-dir", "mine", "sweep=rates").grid()
     assert [job.tree["optimizer"]["lr"] for job in jobs] == [1, 2]
+
+
+def test_a_limit_that_is_varied_is_part_of_the_names(compose: Compose) -> None:
+    jobs = compose("-m", "trainer.max_steps=5,6", "trainer.max_epochs=2", "loss.label_smoothing=0.1").grid()
+    names = [f"loss.label_smoothing=0.1,trainer.max_steps={steps}" for steps in (5, 6)]
+    assert [job.tree["run"] for job in jobs] == [f"runs/{name}" for name in names]
+
+
+@pytest.mark.parametrize("word", ["hydra/launcher=joblib", "hydra/sweeper=optuna", "hydra.launcher.n_jobs=4"])
+def test_what_is_for_sweeps_alone(monkeypatch: pytest.MonkeyPatch, word: str) -> None:
+    monkeypatch.setattr(sys, "argv", ["seq2seq-train", "optimizer.lr=1", word])
+    with pytest.raises(ConfigError, match=f"^{word.partition('=')[0]}: is for a sweep: add -m, or sweep=...$"):
+        compose_jobs("train")
 
 
 def test_one_job_is_no_sweep(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -45,3 +45,15 @@ def test_other_names_stay() -> None:
         short = shortener(names)
         assert [short(name) for name in names] == names
     assert shortener([])("x") == "x"
+
+
+def test_each_folder_by_itself() -> None:
+    names = ["pairs/model=a,lr=1,seed=7", "pairs/model=a,lr=2,seed=7", "alone", "other/lr=1"]
+    assert [*map(shortener(names), names)] == ["pairs/lr=1", "pairs/lr=2", "alone", "other/lr=1"]
+
+
+def test_long_names_lose_their_middle_where_they_are_clear_then() -> None:
+    names = ["the-first-of-several-long-names", "short", "the-second-of-several-long-names"]
+    assert [*map(shortener(names, 20), names)] == ["the-firs...ong-names", "short", "the-seco...ong-names"]
+    alike = ["a" * 30 + "x" + "a" * 30, "a" * 30 + "y" + "a" * 30]
+    assert [*map(shortener(alike, 20), alike)] == alike
