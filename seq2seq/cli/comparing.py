@@ -118,6 +118,9 @@ def find_runs(given: list[str]) -> list[Path]:
 def _matches(pattern: Path) -> list[Path]:
     matched = [Path(path) for path in sorted(glob.glob(str(pattern), recursive=True))]
     if runs := [path for path in matched if (path / "config.yaml").exists()]:
+        met = {*runs, *(run.parent for run in runs)}
+        if others := [path for path in matched if path not in met and glob.glob("*/config.yaml", root_dir=path)]:
+            log.warning("without the runs in %s: name them, too", listed([f"{path}/*" for path in others], MOST_TOLD))
         return runs
     if matched:
         names = listed([path.name for path in matched], MOST_TOLD)
