@@ -226,7 +226,9 @@ class SweepJobs:
         tell("; ".join([", ".join(counts) or "nothing was left to do", *([again] if more else [])]))
         if self.counts["done"] or self.counts["finished before"]:
             print(f"  to compare them: seq2seq-evaluate 'run={self.folder}/*' split=validation", file=sys.stderr)
-        return 128 + self.received if self.received is not None else self.status
+        if self.received is not None:
+            return 128 + self.received
+        return self.status or (1 if self.counts["stopped"] else 0)
 
 
 def _devices(job: Job) -> int:

@@ -249,6 +249,13 @@ def test_a_stopped_sweep_begins_nothing_more(swept: Callable[..., tuple[int, lis
     assert not list(Path("x/.sweep").glob("*/stop"))
 
 
+def test_jobs_that_are_stopped_without_a_signal_are_no_success(swept: Callable[..., tuple[int, list[str]]]) -> None:
+    """As where a machine of the cluster is shut down."""
+    status, lines = swept(Fake(GOOD, Outcome(143, stopped=True)), "trainer.seed=1,2", "run=x")
+    assert status == 1
+    assert "seq2seq-train: 1 done, 1 stopped; the same command goes on with what is not finished" in lines
+
+
 def test_a_search_whose_trials_have_the_same_values(swept: Callable[..., tuple[int, list[str]]]) -> None:
     """They share a run, whether it is at work or over."""
     fake = Fake(*[GOOD] * 8, at_a_time=2)
