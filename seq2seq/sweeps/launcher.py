@@ -72,8 +72,8 @@ launchers: Family[Launcher] = Family("hydra/launcher", Launcher)
 class Work:
     """Does one job in a process of its own, so that whatever happens to it touches no other; can be sent anywhere.
 
-    in_worker: whether where it is sent is a process whose parent is part of the launcher, so that the job is stopped when
-    that is gone. The parent of the command itself is the user's shell, which may go.
+    in_worker: whether where it is sent is a process whose parent is part of the launcher, so that the job is stopped
+    when that is gone. The parent of the command itself is the user's shell, which may go.
     """
 
     def __init__(self, *, in_worker: bool) -> None:
@@ -81,6 +81,8 @@ class Work:
         self.process: subprocess.Popen[bytes] | None = None
 
     def __call__(self, task: Task) -> Outcome:
+        if task.stop.exists():  # before the job began: the queue of a cluster may be long
+            return Outcome(128 + signal.SIGTERM, stopped=True)
         parent = os.getppid()
         command = [sys.executable, "-P", "-m", "seq2seq.cli.job", str(task.file)]
         stopped = False

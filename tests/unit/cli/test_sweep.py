@@ -15,8 +15,8 @@ from seq2seq.cli import sweep as module
 from seq2seq.cli.compose import Job, Sweep, compose_jobs
 from seq2seq.cli.sweep import _dimension, _parts, run_sweep
 from seq2seq.errors import ConfigError
-from seq2seq.sweeps.launcher import Launcher, Outcome, Task
-from seq2seq.sweeps.optuna import Dimension, Optuna
+from seq2seq.sweeps.launcher import Launcher, LauncherError, Outcome, Task
+from seq2seq.sweeps.optuna import Dimension, Optuna, Study
 from seq2seq.training.run_dir import RunDir
 
 Compose = Callable[..., Sweep]
@@ -246,7 +246,7 @@ def test_a_stopped_sweep_begins_nothing_more(swept: Callable[..., tuple[int, lis
     assert status == 143
     told = "seq2seq-train: 1 stopped, 2 not begun; the same command goes on with what is not finished"
     assert lines[-2:] == ["[0/3] stopped  trainer.seed=1", told]
-    assert not list(Path("x/.sweep").glob("*/stop"))
+    assert not list(Path("x/.sweep").glob("*/stop*"))
 
 
 def test_jobs_that_are_stopped_without_a_signal_are_no_success(swept: Callable[..., tuple[int, list[str]]]) -> None:
@@ -254,6 +254,67 @@ def test_jobs_that_are_stopped_without_a_signal_are_no_success(swept: Callable[.
     status, lines = swept(Fake(GOOD, Outcome(143, stopped=True)), "trainer.seed=1,2", "run=x")
     assert status == 1
     assert "seq2seq-train: 1 done, 1 stopped; the same command goes on with what is not finished" in lines
+
+
+class Ended(Launcher):
+    """Gives jobs away, and is ended itself."""
+
+    def __init__(self, how: BaseException) -> None:
+        self.how = how
+        self.stops: list[Path] = []
+
+    def run(self, tasks: Iterable[Task], done: Callable[[Task, Outcome], None]) -> None:
+        self.stops.append(next(iter(tasks)).stop)
+        raise self.how
+
+
+@pytest.mark.parametrize("how", [LauncherError("the queue is full"), SystemExit(137)])
+def test_jobs_that_live_on_are_stopped_by_the_next_start(
+    swept: Callable[..., tuple[int, list[str]]], capsys: pytest.CaptureFixture[str], how: BaseException
+) -> None:
+    """At once where the launcher itself sees its end. No later start takes the request away, or hears it."""
+    first = Ended(how)
+    with pytest.raises(type(how)):
+        swept(first, "trainer.seed=1,2", "run=x")
+    (stop,) = first.stops
+    assert stop.exists() == isinstance(how, LauncherError)
+    told = "seq2seq-train: jobs of an earlier start that are still at work save and end first"
+    assert told not in capsys.readouterr().err
+
+    class Next(Fake):
+        def run(self, tasks: Iterable[Task], done: Callable[[Task, Outcome], None]) -> None:
+            for task in tasks:
+                assert (stop.exists(), task.stop.exists()) == (True, False)
+                self.trees.append({"run": json.loads(task.file.read_bytes())["tree"]["run"]})
+                self._end([task], done)
+
+    assert swept(Next(GOOD, GOOD), "trainer.seed=1,2", "run=x")[1][0] == told
+    assert stop.exists()
+    assert told not in swept(Fake(GOOD, GOOD), "trainer.seed=1,2", "run=x")[1]
+
+
+def test_a_search_that_cannot_go_on_lets_its_jobs_save(swept: Callable[..., tuple[int, list[str]]]) -> None:
+    """Threads of a launcher would lose the fault, or wait for ever."""
+    seen: list[bool] = []
+
+    class Parallel(Fake):
+        def run(self, tasks: Iterable[Task], done: Callable[[Task, Outcome], None]) -> None:
+            waiting = iter(tasks)
+            first, second = next(waiting), next(waiting)
+            done(first, Outcome(0))
+            seen.append(second.stop.exists())
+            done(second, Outcome(143, stopped=True))
+            assert list(waiting) == []
+
+    def broken(study: Study, number: int, end: object) -> None:
+        raise ConfigError("the disk is full")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Study, "tell", broken)
+        with pytest.raises(ConfigError, match="the disk is full"):
+            swept(Parallel(), "trainer.seed=int(interval(1,999))", "run=x", search=Optuna(n_trials=5))
+    assert seen == [True]
+    assert not list(Path("x/.sweep").glob("*/stop*"))
 
 
 def test_a_search_whose_trials_have_the_same_values(swept: Callable[..., tuple[int, list[str]]]) -> None:

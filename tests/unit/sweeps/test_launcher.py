@@ -30,3 +30,10 @@ def test_a_shell_may_go_but_not_the_parent_of_a_worker(
 ) -> None:
     monkeypatch.setattr(os, "getppid", itertools.count(5).__next__)
     assert Work(in_worker=in_worker)(task(tmp_path)) == outcome
+
+
+def test_a_job_that_is_stopped_in_the_queue_does_not_begin(tmp_path: Path, python: Path) -> None:
+    given = task(tmp_path)
+    given.stop.touch()
+    assert Work(in_worker=True)(given) == Outcome(143, stopped=True)
+    assert not given.output.exists()
