@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 import threading
+import traceback
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -175,7 +176,11 @@ class SweepJobs:
                     return int(ended.code or 0)
                 return 0
 
-            status = guarded(COMMAND, work)
+            try:
+                status = guarded(COMMAND, work)
+            except Exception:  # of our own; the other jobs may not meet it
+                traceback.print_exc()
+                status = 1
             if task is not None:
                 _remove(task.output)
             stopped = status > 128

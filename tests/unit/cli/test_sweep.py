@@ -3,7 +3,7 @@
 import json
 import signal
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -230,6 +230,30 @@ def test_a_job_that_is_killed_does_not_stop_the_others(swept: Callable[..., tupl
     ]
     outputs = {f"  all that it told: {file}" for file in Path("x/.sweep").glob("*/jobs/*.txt")}
     assert {lines[7], lines[11]} == outputs
+
+
+def test_a_fault_of_our_own_ends_one_job_alone(
+    swept: Callable[..., tuple[int, list[str]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def work(job: Mapping[str, Any], again: list[str]) -> None:
+        match job["tree"]["trainer"]["seed"]:
+            case 1:
+                raise AssertionError("a riddle")
+            case 2:
+                raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")
+            case 3:
+                raise MemoryError
+
+    monkeypatch.setattr("seq2seq.cli.job.do_job", work)
+    status, lines = swept(None, "trainer.seed=1,2,3,4", "run=x")
+    assert status == 1
+    assert [line for line in lines if "Traceback" in line or line == "AssertionError: a riddle"] == [
+        "Traceback (most recent call last):",
+        "AssertionError: a riddle",
+    ]
+    assert lines.count("seq2seq-train: out of memory: lower max_tokens (of training: trainer.max_tokens)") == 2
+    told = "seq2seq-train: 1 done, 3 failed; the same command goes on with what is not finished"
+    assert lines[-2] == told
 
 
 def test_a_stopped_sweep_begins_nothing_more(swept: Callable[..., tuple[int, list[str]]]) -> None:
