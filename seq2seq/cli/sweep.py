@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from seq2seq.sweeps.launcher import Launcher
     from seq2seq.sweeps.optuna import Dimension, Goal, Optuna, Study
 
+UNVALIDATED = ("parameters", "seconds")  # goals that no validation measures
+
 
 def run_sweep(sweep: Sweep, command: list[str]) -> int:
     """The status of the first job that failed; 0 where none did."""
@@ -157,7 +159,7 @@ def _at(dimension: Dimension, place: float) -> str:
 
 
 def _goals(tree: dict[str, Any], names: list[str] | None) -> list[Goal]:
-    """Raises ConfigError for a score that training does not measure."""
+    """Raises ConfigError for a score that training does not measure, or not without validation data."""
     from seq2seq.config import bind_run
     from seq2seq.metrics.scores import watched_score
     from seq2seq.sweeps.optuna import Goal
@@ -165,7 +167,7 @@ def _goals(tree: dict[str, Any], names: list[str] | None) -> list[Goal]:
     config = bind_run(tree)
     goals = []
     for name in names or [config.watched.name]:
-        if name in ("parameters", "seconds"):
+        if name in UNVALIDATED:
             goals.append(Goal(name, lower_is_better=True))
             continue
         try:
@@ -174,4 +176,9 @@ def _goals(tree: dict[str, Any], names: list[str] | None) -> list[Goal]:
             problems = (replace(problem, path="hydra.sweeper.objectives") for problem in error.problems)
             raise ConfigError(*problems) from None
         goals.append(Goal(watched.name, watched.lower_is_better))
+    wanted = [goal.name for goal in goals if goal.name not in UNVALIDATED]
+    corpus = config.data()
+    if wanted and corpus.split("validation") is None:
+        told = f"is missing; the search looks for the best {', '.join(wanted)}, which is measured on it"
+        raise ConfigError(Problem(corpus.key("validation"), told))
     return goals

@@ -362,6 +362,18 @@ def test_a_search_of_whole_numbers_among_others(swept: Callable[..., tuple[int, 
     assert str(caught.value) == told
 
 
+def test_a_search_without_validation_data(swept: Callable[..., tuple[int, list[str]]]) -> None:
+    """Nothing is trained for scores that no run would have; other goals need none."""
+    for language in ("en", "de"):
+        Path(f"corpus.{language}").write_text("a b\n" * 9, encoding="utf-8")
+    data = ["data=text_files", "data.train=corpus", "data.source=en", "data.target=de", "trainer.seed=1,2", "run=x"]
+    with pytest.raises(ConfigError) as caught:
+        swept(Fake(), *data, search=Optuna(n_trials=1))
+    told = "data.validation: is missing; the search looks for the best bleu, which is measured on it"
+    assert str(caught.value) == told
+    assert swept(Fake(BAD), *data, search=Optuna(n_trials=1, objectives=["seconds"]))[0] == 3
+
+
 def test_the_same_job_twice(compose: Compose) -> None:
     assert len(compose("-m", "trainer.seed=1,2,1").grid()) == 2
     with pytest.raises(ConfigError, match=r"^run: two jobs of the sweep would be runs/data\.train=_a: their"):
