@@ -370,7 +370,8 @@ def make_judge(about: Mapping[str, Any]) -> Callable[[int, Mapping[str, float]],
         try:
             trial = opened()
             trial.report(metrics[about["goal"]], step)
-            return bool(trial.should_prune())
+            over = trial.study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.COMPLETE,))
+            return len(over) >= about["startup_trials"] and bool(trial.should_prune())
         except (SQLAlchemyError, optuna.exceptions.OptunaError, RuntimeError, KeyError) as error:
             log.warning("Optuna was not told of step %s (%s)", f"{step:,}", _first_line(error))
             return False

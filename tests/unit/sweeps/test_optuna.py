@@ -252,3 +252,17 @@ def test_a_database_of_another_version_of_optuna(tmp_path: Path) -> None:
 def test_addresses_are_told_without_their_passwords() -> None:
     assert _place("mysql://me:secret@there/studies") == "mysql://me:***@there/studies"
     assert _place("sqlite:////here/optuna.db?timeout=60") == "/here/optuna.db"
+
+
+@pytest.mark.parametrize("prune", ["median", "hyperband"])
+def test_no_run_of_the_first_ones_is_ended_early(tmp_path: Path, prune: str) -> None:
+    """Each is worse than those before it."""
+    found = study(tmp_path, n_trials=12, startup_trials=5, prune=prune)
+    ended = []
+    for trial in found.trials():
+        assert trial.judge is not None
+        judge = make_judge(trial.judge)
+        ended.append(any(judge(step, {"bleu": 50.0 - trial.number}) for step in (1, 3, 9)))
+        found.tell(trial.number, end(50.0 - trial.number, pruned=ended[-1]))
+    assert ended[:5] == [False] * 5
+    assert any(ended[5:])
