@@ -16,6 +16,11 @@ if TYPE_CHECKING:
     from seq2seq.sweeps.launcher import Launcher
     from seq2seq.sweeps.optuna import Dimension, Goal, Optuna, Study
 
+OF_HYDRA = ("_target_", "params")  # in its own launcher and sweeper
+CHOICES = {
+    "launcher": "a launcher: choose one, as hydra/launcher=joblib or hydra/launcher=submitit_slurm",
+    "sweeper": "a sweeper: choose hydra/sweeper=optuna",
+}
 UNVALIDATED = ("parameters", "seconds")  # goals that no validation measures
 
 
@@ -40,6 +45,15 @@ def _parts(sweep: Sweep) -> tuple[Launcher | None, Optuna | None]:
     Raises ConfigError for wrong options of either.
     """
     given = {"launcher": sweep.launcher, "sweeper": sweep.sweeper}
+    without_effect = [
+        Problem(f"hydra.{key}.{option}", f"has no effect without {CHOICES[key]}")
+        for key, node in given.items()
+        if "name" not in node
+        for option, value in node.items()
+        if option not in OF_HYDRA and (option, value) != ("max_batch_size", None)
+    ]
+    if without_effect:
+        raise ConfigError(*without_effect)
     given = {key: node for key, node in given.items() if "name" in node}  # Hydra's own have none
     if not given:
         return None, None

@@ -153,6 +153,18 @@ def test_what_is_refused(compose: Compose, arguments: list[str], message: str) -
             ["hydra/sweeper=optuna", "hydra.sweeper.prune=medium"],
             "hydra.sweeper.prune: should be one of median, hyperband, none, but is 'medium'; did you mean 'median'?",
         ),
+        (
+            ["hydra.launcher.partition=gpu", "hydra.launcher.nonsense=3", "hydra.sweeper.n_trials=1"],
+            "hydra.launcher.partition: has no effect without a launcher: choose one, as hydra/launcher=joblib or "
+            "hydra/launcher=submitit_slurm\n"
+            "hydra.launcher.nonsense: has no effect without a launcher: choose one, as hydra/launcher=joblib or "
+            "hydra/launcher=submitit_slurm\n"
+            "hydra.sweeper.n_trials: has no effect without a sweeper: choose hydra/sweeper=optuna",
+        ),
+        (
+            ["hydra/launcher=joblib", "hydra.sweeper.max_batch_size=3"],
+            "hydra.sweeper.max_batch_size: has no effect without a sweeper: choose hydra/sweeper=optuna",
+        ),
     ],
 )
 def test_options_of_launchers_and_sweepers(compose: Compose, arguments: list[str], message: str) -> None:
