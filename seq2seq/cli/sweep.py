@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from seq2seq.cli.compose import Job, Sweep
+from seq2seq.cli.compose import NOTHING, Job, Sweep
 from seq2seq.cli.entry import check_all
 from seq2seq.cli.sweep_jobs import End, SweepJobs, tell
 from seq2seq.errors import ConfigError, Problem
@@ -142,7 +142,10 @@ def _dimension(override: Any) -> Dimension:
     key, value = override.get_key_element(), override.value()
     logarithmic = "log" in getattr(value, "tags", ())
     if override.is_choice_sweep():
-        return Dimension(key, choices=tuple(override.sweep_string_iterator()))
+        choices = tuple(override.sweep_string_iterator())
+        if not choices:
+            raise ConfigError(Problem(key.lstrip("+"), NOTHING))
+        return Dimension(key, choices=choices)
     if override.is_interval_sweep():
         low, high = value.start, value.end
         whole = isinstance(low, int) and isinstance(high, int)

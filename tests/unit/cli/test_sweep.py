@@ -128,6 +128,11 @@ def test_what_a_search_cannot_try(typed: str, message: str) -> None:
             ["-m", "optimizer.lr=interval(1e-3,1e-2)"],
             "optimizer.lr: a range without steps is for hydra/sweeper=optuna; otherwise list the values",
         ),
+        (
+            ["-m", "model=glob(lstm_x*)", "trainer.max_steps=range(1,1)", "trainer.seed=1,2"],
+            "model: nothing to try: what is typed has no value\n"
+            "trainer.max_steps: nothing to try: what is typed has no value",
+        ),
         (["-m", "hydra/launcher=joblip"], "hydra/launcher: no choice 'joblip'; did you mean 'joblib'?"),
         (["sweep=learningrate"], "sweep: no choice 'learningrate'; did you mean 'learning_rate'?"),
     ],
@@ -384,6 +389,12 @@ def test_a_search_without_validation_data(swept: Callable[..., tuple[int, list[s
     told = "data.validation: is missing; the search looks for the best bleu, which is measured on it"
     assert str(caught.value) == told
     assert swept(Fake(BAD), *data, search=Optuna(n_trials=1, objectives=["seconds"]))[0] == 3
+
+
+def test_a_search_among_files_that_are_not_there(compose: Compose) -> None:
+    (override,) = compose("-m", "model=glob(lstm_x*)", "hydra/sweeper=optuna").space
+    with pytest.raises(ConfigError, match=r"^model: nothing to try: what is typed has no value$"):
+        _dimension(override)
 
 
 def test_the_same_job_twice(compose: Compose) -> None:
