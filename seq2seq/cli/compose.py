@@ -16,6 +16,7 @@ from seq2seq.cli.overrides import all_forgiving, collected, config_folder, expla
 from seq2seq.errors import ConfigError, Problem
 
 UNPLACED = {"task", "recipe", "experiment", "debug", "sweep"}  # groups whose files lay their keys over the whole config
+NOTHING = "nothing to try: what is typed has no value"
 MAX_NAME = 120  # characters; file names have a limit
 
 
@@ -141,8 +142,8 @@ class Sweep:
         return cls(launcher, sweeper, fixed, space, make, known)
 
     def grid(self) -> list[Job]:
-        """A job for each combination. Raises ConfigError with what is wrong in any, and where a key has no end of
-        values.
+        """A job for each combination. Raises ConfigError with what is wrong in any, and where a key has no
+        value or no end of values.
         """
         endless = [x for x in self.space if not x.is_discrete_sweep()]
         if endless:
@@ -150,6 +151,8 @@ class Sweep:
             raise ConfigError(*(Problem(override.key_or_group, told) for override in endless))
         with in_our_words(self.known):
             choices = [[f"{x.get_key_element()}={value}" for value in x.sweep_string_iterator()] for x in self.space]
+        if empty := [x.key_or_group for x, values in zip(self.space, choices, strict=True) if not values]:
+            raise ConfigError(*(Problem(key, NOTHING) for key in empty))
         jobs: list[Job] = []
         faults: list[ConfigError] = []
         for varied in itertools.product(*choices):

@@ -122,7 +122,7 @@ def guarded(command: str, work: Callable[[], int]) -> int:
             _silence_stdout()
         return _tell(command, UserError(f"{error.filename or 'standard output'}: {error.strerror}"))
     except Exception as error:
-        if type(error).__name__ == "OutOfMemoryError":  # torch's; torch itself may not be imported yet
+        if _is_out_of_memory(error):
             return _tell(command, ConfigError("out of memory: lower max_tokens (of training: trainer.max_tokens)"))
         trace = plugin_traceback(error)
         if trace is None:
@@ -130,6 +130,12 @@ def guarded(command: str, work: Callable[[], int]) -> int:
         print(f"{command}: a fault in a plugin", file=sys.stderr)
         traceback.print_exception(error.with_traceback(trace))
         return 1
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """Of a GPU or of the machine. By the names and words of torch, which may not be imported yet."""
+    of_torch = type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in str(error)
+    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and of_torch)
 
 
 @contextlib.contextmanager

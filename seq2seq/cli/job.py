@@ -6,6 +6,7 @@ The file is JSON: the composed tree, the command line of the sweep, and for a tr
 from __future__ import annotations
 
 import json
+import math
 import os
 import signal
 import sys
@@ -21,7 +22,6 @@ from seq2seq.errors import UserError
 from seq2seq.sweeps.launcher import PARENT
 
 POLL = 1.0  # seconds
-WAIT = 60.0  # seconds; the job of a sweep that was killed needs some, to notice and to save
 
 
 def main() -> None:
@@ -47,7 +47,7 @@ def do_job(job: Mapping[str, Any], again: list[str]) -> None:
         from seq2seq.sweeps.optuna import make_judge
 
         judge = make_judge(job["judge"])
-    train(job["tree"], job["command"], again, judge, WAIT)
+    train(job["tree"], job["command"], again, judge, wait=math.inf)  # for the job of a sweep that was killed
 
 
 def _read(file: Path) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from seq2seq.cli.compose import Job, Sweep
+from seq2seq.cli.compose import NOTHING, Job, Sweep
 from seq2seq.cli.entry import check_all
 from seq2seq.cli.sweep_jobs import End, SweepJobs, tell
 from seq2seq.errors import ConfigError, Problem
@@ -15,6 +15,13 @@ from seq2seq.errors import ConfigError, Problem
 if TYPE_CHECKING:
     from seq2seq.sweeps.launcher import Launcher
     from seq2seq.sweeps.optuna import Dimension, Goal, Optuna, Study
+
+OF_HYDRA = ("_target_", "params")  # in its own launcher and sweeper
+CHOICES = {
+    "launcher": "a launcher: choose one, as hydra/launcher=joblib or hydra/launcher=submitit_slurm",
+    "sweeper": "a sweeper: choose hydra/sweeper=optuna",
+}
+UNVALIDATED = ("parameters", "seconds")  # goals that no validation measures
 
 
 def run_sweep(sweep: Sweep, command: list[str]) -> int:
@@ -38,6 +45,15 @@ def _parts(sweep: Sweep) -> tuple[Launcher | None, Optuna | None]:
     Raises ConfigError for wrong options of either.
     """
     given = {"launcher": sweep.launcher, "sweeper": sweep.sweeper}
+    without_effect = [
+        Problem(f"hydra.{key}.{option}", f"has no effect without {CHOICES[key]}")
+        for key, node in given.items()
+        if "name" not in node
+        for option, value in node.items()
+        if option not in OF_HYDRA and (option, value) != ("max_batch_size", None)
+    ]
+    if without_effect:
+        raise ConfigError(*without_effect)
     given = {key: node for key, node in given.items() if "name" in node}  # Hydra's own have none
     if not given:
         return None, None
@@ -126,7 +142,10 @@ def _dimension(override: Any) -> Dimension:
     key, value = override.get_key_element(), override.value()
     logarithmic = "log" in getattr(value, "tags", ())
     if override.is_choice_sweep():
-        return Dimension(key, choices=tuple(override.sweep_string_iterator()))
+        choices = tuple(override.sweep_string_iterator())
+        if not choices:
+            raise ConfigError(Problem(key.lstrip("+"), NOTHING))
+        return Dimension(key, choices=choices)
     if override.is_interval_sweep():
         low, high = value.start, value.end
         whole = isinstance(low, int) and isinstance(high, int)
@@ -157,7 +176,7 @@ def _at(dimension: Dimension, place: float) -> str:
 
 
 def _goals(tree: dict[str, Any], names: list[str] | None) -> list[Goal]:
-    """Raises ConfigError for a score that training does not measure."""
+    """Raises ConfigError for a score that training does not measure, or not without validation data."""
     from seq2seq.config import bind_run
     from seq2seq.metrics.scores import watched_score
     from seq2seq.sweeps.optuna import Goal
@@ -165,7 +184,7 @@ def _goals(tree: dict[str, Any], names: list[str] | None) -> list[Goal]:
     config = bind_run(tree)
     goals = []
     for name in names or [config.watched.name]:
-        if name in ("parameters", "seconds"):
+        if name in UNVALIDATED:
             goals.append(Goal(name, lower_is_better=True))
             continue
         try:
@@ -174,4 +193,9 @@ def _goals(tree: dict[str, Any], names: list[str] | None) -> list[Goal]:
             problems = (replace(problem, path="hydra.sweeper.objectives") for problem in error.problems)
             raise ConfigError(*problems) from None
         goals.append(Goal(watched.name, watched.lower_is_better))
+    wanted = [goal.name for goal in goals if goal.name not in UNVALIDATED]
+    corpus = config.data()
+    if wanted and corpus.split("validation") is None:
+        told = f"is missing; the search looks for the best {', '.join(wanted)}, which is measured on it"
+        raise ConfigError(Problem(corpus.key("validation"), told))
     return goals

@@ -10,10 +10,12 @@ import os
 import signal
 import sys
 import threading
+import traceback
+import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from seq2seq.cli.compose import Job, Sweep
 from seq2seq.cli.entry import guarded
@@ -50,7 +52,10 @@ class SweepJobs:
         self.lock = threading.Lock()
         about = repr([sorted(sweep.fixed), sorted(str(override.input_line) for override in sweep.space)])
         self.hidden = self.folder / ".sweep" / hashlib.sha256(about.encode()).hexdigest()[:8]
-        self.stop = self.hidden / "stop"
+        self.start = uuid.uuid4().hex[:8]
+        self.stop = self.hidden / f"stop-{self.start}"  # of this start alone: jobs of an earlier one may live
+        self.leaves_jobs = False  # that may be at work when this process is gone
+        self.fault: Exception | None = None  # of what chooses the jobs or is told of them
 
     @contextlib.contextmanager
     def alone(self, locked: bool) -> Iterator[None]:
@@ -62,14 +67,14 @@ class SweepJobs:
             yield
             return
         self.hidden.mkdir(parents=True, exist_ok=True)
-        with (self.hidden / "lock").open("w") as lock:
+        with (self.hidden / "lock").open("a+") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
                 raise UserError(f"{self.folder}: another process is at work on this sweep") from error
             except OSError:  # a file system without locks
                 pass
-            self.stop.unlink(missing_ok=True)
+            self._stop_earlier(lock)
             if self.launcher is None:  # what runs in this process hears signals itself
                 yield
                 return
@@ -77,13 +82,25 @@ class SweepJobs:
             at_a_time = f"{number} at a time, " if number else ""
             tell(f"{self.total} jobs in {self.folder}, {at_a_time}by {type(self.launcher).__module__.split('.')[-1]}")
             heard = [number for number in SIGNALS if signal.getsignal(number) != signal.SIG_IGN]  # as nohup does
+            lock.write(self.start)
+            lock.flush()
             before = {number: signal.signal(number, self._receive) for number in heard}
             try:
                 yield
             finally:
                 for number, handler in before.items():
                     signal.signal(number, handler)
-            self.stop.unlink(missing_ok=True)  # not after a fault, which jobs may not have noticed yet
+                if not self.leaves_jobs:
+                    self.stop.unlink(missing_ok=True)
+                    lock.truncate(0)
+
+    def _stop_earlier(self, lock: IO[str]) -> None:
+        """Asks the jobs of a start that did not wait for their end to save. lock: names that start."""
+        lock.seek(0)
+        if earlier := lock.read():
+            tell("jobs of an earlier start that are still at work save and end first")
+            self.stop.with_name(f"stop-{earlier}").touch()
+            lock.truncate(0)
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
         if self.received is not None:
@@ -105,22 +122,41 @@ class SweepJobs:
         given: dict[str, Job] = {}
 
         def tasks() -> Iterator[Task]:
-            for job, judge in jobs:
-                if self.received is not None:
-                    return
-                if not self._passed_over(job, trained):
-                    task = self._task(job, judge)
-                    given[task.name] = job
-                    with self.lock:
-                        self._tell_job("begun", job, None)
-                    yield task
+            with self._stopping():
+                for job, judge in jobs:
+                    if self.received is not None or self.fault is not None:
+                        return
+                    if not self._passed_over(job, trained):
+                        task = self._task(job, judge)
+                        given[task.name] = job
+                        with self.lock:
+                            self._tell_job("begun", job, None)
+                        yield task
 
         def done(task: Task, outcome: Outcome) -> None:
-            end = self._ended(given[task.name], outcome, task.output)
-            if not outcome.stopped:
-                trained(given[task.name], end)
+            with self._stopping():
+                end = self._ended(given[task.name], outcome, task.output)
+                if not outcome.stopped and self.fault is None:
+                    trained(given[task.name], end)
 
-        self.launcher.run(tasks(), done)
+        self.leaves_jobs = True
+        try:
+            self.launcher.run(tasks(), done)
+        except Exception:
+            self.stop.touch()
+            raise
+        self.leaves_jobs = False
+        if self.fault is not None:
+            raise self.fault
+
+    @contextlib.contextmanager
+    def _stopping(self) -> Iterator[None]:
+        """Keeps a fault until the jobs at work have saved and ended: threads of a launcher would lose it."""
+        try:
+            yield
+        except Exception as error:
+            self.fault = self.fault or error
+            self.stop.touch()
 
     def _do_here(self, jobs: Judged, trained: Trained) -> None:
         from seq2seq.cli.job import do_job
@@ -140,7 +176,11 @@ class SweepJobs:
                     return int(ended.code or 0)
                 return 0
 
-            status = guarded(COMMAND, work)
+            try:
+                status = guarded(COMMAND, work)
+            except Exception:  # of our own; the other jobs may not meet it
+                traceback.print_exc()
+                status = 1
             if task is not None:
                 _remove(task.output)
             stopped = status > 128
@@ -226,7 +266,9 @@ class SweepJobs:
         tell("; ".join([", ".join(counts) or "nothing was left to do", *([again] if more else [])]))
         if self.counts["done"] or self.counts["finished before"]:
             print(f"  to compare them: seq2seq-evaluate 'run={self.folder}/*' split=validation", file=sys.stderr)
-        return 128 + self.received if self.received is not None else self.status
+        if self.received is not None:
+            return 128 + self.received
+        return self.status or (1 if self.counts["stopped"] else 0)
 
 
 def _devices(job: Job) -> int:

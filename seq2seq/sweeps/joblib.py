@@ -40,7 +40,7 @@ class Joblib(Launcher):
         def one(task: Task) -> None:
             slot = slots.get()
             try:
-                outcome = Work()(replace(task, environment=self._environment(slot, task.devices)))
+                outcome = Work(in_worker=False)(replace(task, environment=self._environment(slot, task.devices)))
             finally:
                 slots.put(slot)
             done(task, outcome)

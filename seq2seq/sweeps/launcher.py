@@ -70,12 +70,19 @@ launchers: Family[Launcher] = Family("hydra/launcher", Launcher)
 
 
 class Work:
-    """Does one job in a process of its own, so that whatever happens to it touches no other; can be sent anywhere."""
+    """Does one job in a process of its own, so that whatever happens to it touches no other; can be sent anywhere.
 
-    def __init__(self) -> None:
+    in_worker: whether where it is sent is a process whose parent is part of the launcher, so that the job is stopped
+    when that is gone. The parent of the command itself is the user's shell, which may go.
+    """
+
+    def __init__(self, *, in_worker: bool) -> None:
+        self.in_worker = in_worker
         self.process: subprocess.Popen[bytes] | None = None
 
     def __call__(self, task: Task) -> Outcome:
+        if task.stop.exists():  # before the job began: the queue of a cluster may be long
+            return Outcome(128 + signal.SIGTERM, stopped=True)
         parent = os.getppid()
         command = [sys.executable, "-P", "-m", "seq2seq.cli.job", str(task.file)]
         stopped = False
@@ -93,7 +100,7 @@ class Work:
             try:
                 while process.poll() is None:
                     time.sleep(POLL)
-                    if not stopped and (task.stop.exists() or os.getppid() != parent):
+                    if not stopped and (task.stop.exists() or (self.in_worker and os.getppid() != parent)):
                         process.send_signal(signal.SIGTERM)  # training saves; Ray's workers would ignore SIGINT
                         stopped = True
             finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import logging
@@ -10,12 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from seq2seq.errors import ConfigError, Problem
+from seq2seq.errors import ConfigError, Problem, UserError
 from seq2seq.registry import Family, NonNegativeInt, PositiveInt
 
 log = logging.getLogger(__name__)
 
 DIGITS = 4  # of a number that is tried
+GOALS = "goals"  # in a study: the names of the scores
 AGAIN = "again"  # in a trial: the number of the one that failed
 
 
@@ -118,7 +120,7 @@ class Optuna(Sweeper):
     def study(self, space: Sequence[Dimension], fixed: Sequence[str], goals: Sequence[Goal], folder: Path) -> Study:
         """What was tried so far, and what shall be. fixed: the overrides of every run.
 
-        Raises ConfigError where the storage cannot be used.
+        Raises ConfigError where the storage cannot be used, or has a study of that name that is another one.
         """
         import optuna
         from sqlalchemy.exc import SQLAlchemyError
@@ -135,13 +137,14 @@ class Optuna(Sweeper):
                 pruner=self._pruner(),
                 load_if_exists=True,
             )
+            _check_is_same(study, space, goals)
             study.sampler = self._sampler(len(study.trials))
-        except (SQLAlchemyError, ValueError, ImportError) as error:
-            told = f"cannot be used ({str(error).strip().splitlines()[0]})"
+        except (SQLAlchemyError, optuna.exceptions.OptunaError, RuntimeError, ValueError, ImportError) as error:
+            told = f"cannot be used ({_first_line(error)})"
             raise ConfigError(Problem("hydra.sweeper.storage", told)) from error
         pruner = {"prune": self.prune, "startup_trials": self.startup_trials, "warmup_steps": self.warmup_steps}
         judge = {"storage": storage, "study": name, "goal": goals[0].name, **pruner} if self.prune != "none" else None
-        return Study(study, space, fixed, goals, self.n_trials, judge)
+        return Study(study, space, fixed, goals, self.n_trials, judge, _place(storage))
 
     def _sampler(self, tried: int) -> Any:
         """tried: so many trials are over, whose random numbers shall not come again."""
@@ -166,8 +169,38 @@ def make_pruner(prune: str, startup_trials: int, warmup_steps: int) -> Any:
     return optuna.pruners.NopPruner()
 
 
+def _check_is_same(study: Any, space: Sequence[Dimension], goals: Sequence[Goal]) -> None:
+    """Raises ConfigError where the study that was there looks for other scores, or among other kinds of values."""
+    from optuna.distributions import check_distribution_compatibility
+
+    names = [goal.name for goal in goals]
+    there = study.user_attrs.get(GOALS, names)
+    lower_is_better = [direction.name == "MINIMIZE" for direction in study.directions]
+    faults = []
+    if there != names:
+        faults.append(f"looks for {', '.join(there)} instead of {', '.join(names)}")
+    elif lower_is_better != [goal.lower_is_better for goal in goals]:
+        faults.append(f"looks for other scores than {', '.join(names)}")
+    trials = study.get_trials(deepcopy=False)
+    for dimension in space:
+        wanted = _distribution(dimension)
+        try:
+            for trial in trials:
+                check_distribution_compatibility(trial.distributions.get(dimension.key, wanted), wanted)
+        except ValueError:
+            faults.append(f"has tried other values of {dimension.key.lstrip('+')}, which cannot be changed")
+    if faults:
+        told = f"the study {study.study_name} is there and {'; it '.join(faults)}: give this search another name"
+        raise ConfigError(Problem("hydra.sweeper.study_name", told))
+    if GOALS not in study.user_attrs:
+        study.set_user_attr(GOALS, names)
+
+
 class Study:
-    """One search, that any number of starts may go on with."""
+    """One search, that any number of starts may go on with. place: where it is kept.
+
+    What needs its database raises UserError where that fails.
+    """
 
     def __init__(
         self,
@@ -177,6 +210,7 @@ class Study:
         goals: Sequence[Goal],
         n_trials: int,
         judge: Mapping[str, Any] | None,
+        place: str,
     ) -> None:
         self.study = study
         self.space = space
@@ -184,35 +218,59 @@ class Study:
         self.goals = goals
         self.n_trials = n_trials
         self.judge = judge
+        self.place = place
+
+    @contextlib.contextmanager
+    def _database(self) -> Iterator[None]:
+        """Around what needs it."""
+        from optuna.exceptions import OptunaError
+        from sqlalchemy.exc import SQLAlchemyError
+
+        try:
+            yield
+        except (SQLAlchemyError, OptunaError) as error:
+            told = f"the search cannot be kept there ({_first_line(error.__cause__ or error)})"
+            raise UserError(f"{self.place}: {told}; the same command goes on once it can") from error
 
     @property
     def num_over(self) -> int:
         """The trials that are over, without those that failed."""
-        return sum(trial.state.name in ("COMPLETE", "PRUNED") for trial in self.study.trials)
+        with self._database():
+            return sum(trial.state.name in ("COMPLETE", "PRUNED") for trial in self.study.trials)
 
     def trials(self) -> Iterator[Trial]:
         """Those that an earlier start has left unfinished, or that failed there, each of these once more; then new
         ones.
         """
+        with self._database():
+            left = self._left()
+        new = self.n_trials - self.num_over - len(left)
+        for number in left:
+            yield self._trial(number)
+        for _ in range(new):
+            yield self._trial()
+
+    def _left(self) -> list[int]:
+        """The trials that an earlier start has left unfinished; those that failed wait for `ask` to return them."""
         import optuna
 
         state = optuna.trial.TrialState
         earlier = self.study.get_trials(deepcopy=False)
-        left = [trial for trial in earlier if trial.state == state.RUNNING and trial.params]
         again = {trial.user_attrs.get(AGAIN) for trial in earlier}
         for trial in earlier:
             if trial.state == state.RUNNING and not trial.params:  # killed before it had values
                 self.study.tell(trial.number, state=state.FAIL)
             elif trial.state == state.FAIL and trial.params and not {trial.number, *trial.user_attrs} & {*again, AGAIN}:
                 self.study.enqueue_trial(trial.params, user_attrs={AGAIN: trial.number})
-        new = self.n_trials - self.num_over - len(left)
-        for trial in left:
-            yield self._trial(optuna.trial.Trial(self.study, trial._trial_id))
-        for _ in range(new):
-            yield self._trial(self.study.ask())
+        return [trial._trial_id for trial in earlier if trial.state == state.RUNNING and trial.params]
 
-    def _trial(self, trial: Any) -> Trial:
-        chosen = [f"{dimension.key}={_suggest(trial, dimension)}" for dimension in self.space]
+    def _trial(self, left: int | None = None) -> Trial:
+        """left: the id of an earlier one; None = a new one."""
+        import optuna
+
+        with self._database():
+            trial = self.study.ask() if left is None else optuna.trial.Trial(self.study, left)
+            chosen = [f"{dimension.key}={_suggest(trial, dimension)}" for dimension in self.space]
         judge = None if self.judge is None else {**self.judge, "trial": trial._trial_id}
         return Trial(trial.number, [*self.fixed, *chosen], judge)
 
@@ -222,20 +280,22 @@ class Study:
 
         state = optuna.trial.TrialState
         values = [score_of(ended, goal.name) for goal in self.goals] if ended is not None else []
-        if ended is not None and ended["pruned"]:
-            self.study.tell(number, state=state.PRUNED)
-        elif not values or any(value is None for value in values):
-            self.study.tell(number, state=state.FAIL)
-        else:
-            self.study.tell(number, values)
+        with self._database():
+            if ended is not None and ended["pruned"]:
+                self.study.tell(number, state=state.PRUNED)
+            elif not values or any(value is None for value in values):
+                self.study.tell(number, state=state.FAIL)
+            else:
+                self.study.tell(number, values)
 
     def best(self) -> list[Tried]:
         """The best trial; of several goals, those that no other one beats in all."""
         import optuna
 
-        if not any(trial.state == optuna.trial.TrialState.COMPLETE for trial in self.study.trials):
-            return []
-        trials = [self.study.best_trial] if len(self.goals) == 1 else self.study.best_trials
+        with self._database():
+            if not any(trial.state == optuna.trial.TrialState.COMPLETE for trial in self.study.trials):
+                return []
+            trials = [self.study.best_trial] if len(self.goals) == 1 else self.study.best_trials
         return [Tried(trial.number, _told(trial.params), list(trial.values)) for trial in trials]
 
 
@@ -251,15 +311,35 @@ def _told(params: Mapping[str, Any]) -> list[str]:
 
 
 def _suggest(trial: Any, dimension: Dimension) -> str:
-    key = dimension.key
+    key, like = dimension.key, _distribution(dimension)
     if dimension.choices:
-        return str(trial.suggest_categorical(key, dimension.choices))
+        return str(trial.suggest_categorical(key, like.choices))
+    if dimension.whole:
+        return str(trial.suggest_int(key, like.low, like.high, step=like.step, log=like.log))
+    return _number(trial.suggest_float(key, like.low, like.high, step=like.step, log=like.log))
+
+
+def _distribution(dimension: Dimension) -> Any:
+    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+    if dimension.choices:
+        return CategoricalDistribution(dimension.choices)
     if dimension.whole:
         step = int(dimension.step or 1)
-        low, high = int(dimension.low), int(dimension.high)
-        return str(trial.suggest_int(key, low, high, step=step, log=dimension.logarithmic))
-    value = trial.suggest_float(key, dimension.low, dimension.high, step=dimension.step, log=dimension.logarithmic)
-    return _number(value)
+        return IntDistribution(int(dimension.low), int(dimension.high), log=dimension.logarithmic, step=step)
+    return FloatDistribution(dimension.low, dimension.high, log=dimension.logarithmic, step=dimension.step)
+
+
+def _place(storage: str) -> str:
+    """A file, or an address without its password."""
+    from sqlalchemy.engine import make_url
+
+    url = make_url(storage)
+    return str(url.database) if url.drivername.startswith("sqlite") else url.render_as_string()
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def _number(value: float) -> str:
@@ -290,9 +370,10 @@ def make_judge(about: Mapping[str, Any]) -> Callable[[int, Mapping[str, float]],
         try:
             trial = opened()
             trial.report(metrics[about["goal"]], step)
-            return bool(trial.should_prune())
-        except (SQLAlchemyError, optuna.exceptions.OptunaError, KeyError) as error:
-            log.warning("Optuna was not told of step %s (%s)", f"{step:,}", str(error).splitlines()[0])
+            over = trial.study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.COMPLETE,))
+            return len(over) >= about["startup_trials"] and bool(trial.should_prune())
+        except (SQLAlchemyError, optuna.exceptions.OptunaError, RuntimeError, KeyError) as error:
+            log.warning("Optuna was not told of step %s (%s)", f"{step:,}", _first_line(error))
             return False
 
     return is_hopeless

@@ -88,4 +88,4 @@ class Ray(Launcher):
 
 
 def _work(task: Task) -> Outcome:
-    return Work()(task)
+    return Work(in_worker=True)(task)

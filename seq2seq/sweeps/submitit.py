@@ -23,7 +23,7 @@ class _Submitted(Work):
         if self.process is not None and self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
             self.process.wait()
-        return DelayedSubmission(type(self)(), task)
+        return DelayedSubmission(type(self)(in_worker=True), task)
 
 
 class _Submitit(Launcher):
@@ -46,7 +46,7 @@ class _Submitit(Launcher):
             if new := list(islice(waiting, self.num_jobs - len(running))):
                 try:
                     executor = executor or self._executor(new[0].file.parents[1] / "submitit")
-                    running += zip(new, executor.map_array(_Submitted(), new), strict=True)
+                    running += zip(new, executor.map_array(_Submitted(in_worker=True), new), strict=True)
                 except (RuntimeError, OSError, ValueError, FailedJobError) as error:
                     told = (str(error).strip() or type(error).__name__).splitlines()[-1]
                     raise LauncherError(f"hydra/launcher: submitit cannot submit ({told})") from error

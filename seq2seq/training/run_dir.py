@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import fcntl
 import json
+import math
 import os
 import platform
 import re
 import shlex
 import shutil
+import sys
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -177,7 +179,8 @@ class RunDir:
 
     @contextmanager
     def locked(self, wait: float = 0.0) -> Iterator[None]:
-        """Makes the folder, and keeps a second process that writes out of it. wait: seconds for one that is at work.
+        """Makes the folder, and keeps a second process that writes out of it. wait: seconds for one that is at work;
+        infinity: as long as it works, which is told.
 
         Raises CheckpointError where it is at work longer, or where the folder is something else than a run.
         """
@@ -191,7 +194,11 @@ class RunDir:
             raise kind(f"{self.path}: cannot be written ({error.strerror})") from error
         with file:
             deadline = time.monotonic() + wait
+            told = False
             while not _locked(file):
+                if wait == math.inf and not told:
+                    print(f"{self.path}: another process is at work in this run; waiting for its end", file=sys.stderr)
+                    told = True
                 if time.monotonic() >= deadline:
                     doing = "at work" if wait or self.untrained.exists() else "training"
                     raise CheckpointError(f"{self.path}: another process is {doing} in this run")

@@ -3,7 +3,7 @@
 import json
 import signal
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,8 @@ from seq2seq.cli import sweep as module
 from seq2seq.cli.compose import Job, Sweep, compose_jobs
 from seq2seq.cli.sweep import _dimension, _parts, run_sweep
 from seq2seq.errors import ConfigError
-from seq2seq.sweeps.launcher import Launcher, Outcome, Task
-from seq2seq.sweeps.optuna import Dimension, Optuna
+from seq2seq.sweeps.launcher import Launcher, LauncherError, Outcome, Task
+from seq2seq.sweeps.optuna import Dimension, Optuna, Study
 from seq2seq.training.run_dir import RunDir
 
 Compose = Callable[..., Sweep]
@@ -142,6 +142,11 @@ def test_what_a_search_cannot_try(typed: str, message: str) -> None:
             ["-m", "optimizer.lr=interval(1e-3,1e-2)"],
             "optimizer.lr: a range without steps is for hydra/sweeper=optuna; otherwise list the values",
         ),
+        (
+            ["-m", "model=glob(lstm_x*)", "trainer.max_steps=range(1,1)", "trainer.seed=1,2"],
+            "model: nothing to try: what is typed has no value\n"
+            "trainer.max_steps: nothing to try: what is typed has no value",
+        ),
         (["-m", "hydra/launcher=joblip"], "hydra/launcher: no choice 'joblip'; did you mean 'joblib'?"),
         (["sweep=learningrate"], "sweep: no choice 'learningrate'; did you mean 'learning_rate'?"),
     ],
@@ -166,6 +171,18 @@ def test_what_is_refused(compose: Compose, arguments: list[str], message: str) -
         (
             ["hydra/sweeper=optuna", "hydra.sweeper.prune=medium"],
             "hydra.sweeper.prune: should be one of median, hyperband, none, but is 'medium'; did you mean 'median'?",
+        ),
+        (
+            ["hydra.launcher.partition=gpu", "hydra.launcher.nonsense=3", "hydra.sweeper.n_trials=1"],
+            "hydra.launcher.partition: has no effect without a launcher: choose one, as hydra/launcher=joblib or "
+            "hydra/launcher=submitit_slurm\n"
+            "hydra.launcher.nonsense: has no effect without a launcher: choose one, as hydra/launcher=joblib or "
+            "hydra/launcher=submitit_slurm\n"
+            "hydra.sweeper.n_trials: has no effect without a sweeper: choose hydra/sweeper=optuna",
+        ),
+        (
+            ["hydra/launcher=joblib", "hydra.sweeper.max_batch_size=3"],
+            "hydra.sweeper.max_batch_size: has no effect without a sweeper: choose hydra/sweeper=optuna",
         ),
     ],
 )
@@ -246,6 +263,30 @@ def test_a_job_that_is_killed_does_not_stop_the_others(swept: Callable[..., tupl
     assert {lines[7], lines[11]} == outputs
 
 
+def test_a_fault_of_our_own_ends_one_job_alone(
+    swept: Callable[..., tuple[int, list[str]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def work(job: Mapping[str, Any], again: list[str]) -> None:
+        match job["tree"]["trainer"]["seed"]:
+            case 1:
+                raise AssertionError("a riddle")
+            case 2:
+                raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")
+            case 3:
+                raise MemoryError
+
+    monkeypatch.setattr("seq2seq.cli.job.do_job", work)
+    status, lines = swept(None, "trainer.seed=1,2,3,4", "run=x")
+    assert status == 1
+    assert [line for line in lines if "Traceback" in line or line == "AssertionError: a riddle"] == [
+        "Traceback (most recent call last):",
+        "AssertionError: a riddle",
+    ]
+    assert lines.count("seq2seq-train: out of memory: lower max_tokens (of training: trainer.max_tokens)") == 2
+    told = "seq2seq-train: 1 done, 3 failed; the same command goes on with what is not finished"
+    assert lines[-2] == told
+
+
 def test_a_stopped_sweep_begins_nothing_more(swept: Callable[..., tuple[int, list[str]]]) -> None:
     class Stopped(Fake):
         def run(self, tasks: Iterable[Task], done: Callable[[Task, Outcome], None]) -> None:
@@ -260,7 +301,75 @@ def test_a_stopped_sweep_begins_nothing_more(swept: Callable[..., tuple[int, lis
     assert status == 143
     told = "seq2seq-train: 1 stopped, 2 not begun; the same command goes on with what is not finished"
     assert lines[-2:] == ["[0/3] stopped  trainer.seed=1", told]
-    assert not list(Path("x/.sweep").glob("*/stop"))
+    assert not list(Path("x/.sweep").glob("*/stop*"))
+
+
+def test_jobs_that_are_stopped_without_a_signal_are_no_success(swept: Callable[..., tuple[int, list[str]]]) -> None:
+    """As where a machine of the cluster is shut down."""
+    status, lines = swept(Fake(GOOD, Outcome(143, stopped=True)), "trainer.seed=1,2", "run=x")
+    assert status == 1
+    assert "seq2seq-train: 1 done, 1 stopped; the same command goes on with what is not finished" in lines
+
+
+class Ended(Launcher):
+    """Gives jobs away, and is ended itself."""
+
+    def __init__(self, how: BaseException) -> None:
+        self.how = how
+        self.stops: list[Path] = []
+
+    def run(self, tasks: Iterable[Task], done: Callable[[Task, Outcome], None]) -> None:
+        self.stops.append(next(iter(tasks)).stop)
+        raise self.how
+
+
+@pytest.mark.parametrize("how", [LauncherError("the queue is full"), SystemExit(137)])
+def test_jobs_that_live_on_are_stopped_by_the_next_start(
+    swept: Callable[..., tuple[int, list[str]]], capsys: pytest.CaptureFixture[str], how: BaseException
+) -> None:
+    """At once where the launcher itself sees its end. No later start takes the request away, or hears it."""
+    first = Ended(how)
+    with pytest.raises(type(how)):
+        swept(first, "trainer.seed=1,2", "run=x")
+    (stop,) = first.stops
+    assert stop.exists() == isinstance(how, LauncherError)
+    told = "seq2seq-train: jobs of an earlier start that are still at work save and end first"
+    assert told not in capsys.readouterr().err
+
+    class Next(Fake):
+        def run(self, tasks: Iterable[Task], done: Callable[[Task, Outcome], None]) -> None:
+            for task in tasks:
+                assert (stop.exists(), task.stop.exists()) == (True, False)
+                self.trees.append({"run": json.loads(task.file.read_bytes())["tree"]["run"]})
+                self._end([task], done)
+
+    assert swept(Next(GOOD, GOOD), "trainer.seed=1,2", "run=x")[1][0] == told
+    assert stop.exists()
+    assert told not in swept(Fake(GOOD, GOOD), "trainer.seed=1,2", "run=x")[1]
+
+
+def test_a_search_that_cannot_go_on_lets_its_jobs_save(swept: Callable[..., tuple[int, list[str]]]) -> None:
+    """Threads of a launcher would lose the fault, or wait for ever."""
+    seen: list[bool] = []
+
+    class Parallel(Fake):
+        def run(self, tasks: Iterable[Task], done: Callable[[Task, Outcome], None]) -> None:
+            waiting = iter(tasks)
+            first, second = next(waiting), next(waiting)
+            done(first, Outcome(0))
+            seen.append(second.stop.exists())
+            done(second, Outcome(143, stopped=True))
+            assert list(waiting) == []
+
+    def broken(study: Study, number: int, end: object) -> None:
+        raise ConfigError("the disk is full")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Study, "tell", broken)
+        with pytest.raises(ConfigError, match="the disk is full"):
+            swept(Parallel(), "trainer.seed=int(interval(1,999))", "run=x", search=Optuna(n_trials=5))
+    assert seen == [True]
+    assert not list(Path("x/.sweep").glob("*/stop*"))
 
 
 def test_a_search_whose_trials_have_the_same_values(swept: Callable[..., tuple[int, list[str]]]) -> None:
@@ -282,6 +391,24 @@ def test_a_search_of_whole_numbers_among_others(swept: Callable[..., tuple[int, 
         "model.encoder.num_layers: should be a whole number, but is 2.146; int(interval(...)) has whole numbers alone"
     )
     assert str(caught.value) == told
+
+
+def test_a_search_without_validation_data(swept: Callable[..., tuple[int, list[str]]]) -> None:
+    """Nothing is trained for scores that no run would have; other goals need none."""
+    for language in ("en", "de"):
+        Path(f"corpus.{language}").write_text("a b\n" * 9, encoding="utf-8")
+    data = ["data=text_files", "data.train=corpus", "data.source=en", "data.target=de", "trainer.seed=1,2", "run=x"]
+    with pytest.raises(ConfigError) as caught:
+        swept(Fake(), *data, search=Optuna(n_trials=1))
+    told = "data.validation: is missing; the search looks for the best bleu, which is measured on it"
+    assert str(caught.value) == told
+    assert swept(Fake(BAD), *data, search=Optuna(n_trials=1, objectives=["seconds"]))[0] == 3
+
+
+def test_a_search_among_files_that_are_not_there(compose: Compose) -> None:
+    (override,) = compose("-m", "model=glob(lstm_x*)", "hydra/sweeper=optuna").space
+    with pytest.raises(ConfigError, match=r"^model: nothing to try: what is typed has no value$"):
+        _dimension(override)
 
 
 def test_the_same_job_twice(compose: Compose) -> None:

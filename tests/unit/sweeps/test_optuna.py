@@ -1,5 +1,6 @@
 """A study: what is tried, what becomes of it, and what is left of one that was killed."""
 
+import sqlite3
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -7,8 +8,8 @@ from typing import Any
 import optuna
 import pytest
 
-from seq2seq.errors import ConfigError
-from seq2seq.sweeps.optuna import Dimension, Goal, Optuna, Study, Trial, make_judge
+from seq2seq.errors import ConfigError, UserError
+from seq2seq.sweeps.optuna import Dimension, Goal, Optuna, Study, Trial, _place, make_judge
 
 SPACE = (
     Dimension("++optimizer.lr", low=1e-4, high=1e-1, logarithmic=True),
@@ -165,3 +166,103 @@ def test_a_storage_that_cannot_be_used(tmp_path: Path) -> None:
         study(tmp_path, storage="sqlite:////no/such/folder/x.db")
     with pytest.raises(ValueError, match="objectives: needs one at least"):
         Optuna(objectives=[])
+
+
+LOSS = Goal("loss", lower_is_better=True)
+
+
+@pytest.mark.parametrize(
+    ("goals", "space", "told"),
+    [
+        ((BLEU,), (Dimension("model", choices=("lstm", "cnn")),), "has tried other values of model, {kept}: {other}"),
+        (
+            (BLEU,),
+            (Dimension("++optimizer.lr", low=1e-4, high=1e-1),),
+            "has tried other values of optimizer.lr, {kept}",
+        ),
+        ((LOSS,), SPACE, "looks for bleu instead of loss: {other}"),
+        ((BLEU, LOSS), SPACE, "looks for bleu instead of bleu, loss: {other}"),
+        (
+            (LOSS,),
+            (Dimension("model", choices=("gru",)),),
+            "looks for bleu instead of loss; it has tried other values of model, {kept}: {other}",
+        ),
+    ],
+)
+def test_a_name_that_another_study_has(
+    tmp_path: Path, goals: tuple[Goal, ...], space: tuple[Dimension, ...], told: str
+) -> None:
+    first = study(tmp_path, study_name="mine", n_trials=1)
+    for trial in first.trials():
+        first.tell(trial.number, end(1.0))
+    with pytest.raises(ConfigError) as caught:
+        study(tmp_path, *goals, space=space, study_name="mine")
+    whole = f"hydra.sweeper.study_name: the study mine is there and {told}"
+    assert str(caught.value).startswith(
+        whole.format(kept="which cannot be changed", other="give this search another name")
+    )
+
+
+def test_a_named_study_may_have_other_ends_of_its_ranges(tmp_path: Path) -> None:
+    first = study(tmp_path, study_name="mine", n_trials=1)
+    for trial in first.trials():
+        first.tell(trial.number, end(1.0))
+    wider = (Dimension("++optimizer.lr", low=1.0, high=2.0, logarithmic=True), *SPACE[1:])
+    second = study(tmp_path, space=wider, study_name="mine", n_trials=2)
+    (trial,) = second.trials()
+    assert 1.0 <= float(trial.overrides[1].partition("=")[2]) <= 2.0
+
+
+def changed(folder: Path, *statements: str) -> None:
+    """The database, by other hands."""
+    with sqlite3.connect(folder / "optuna.db") as database:
+        for statement in statements:
+            database.execute(statement)
+    database.close()
+
+
+def test_a_database_that_fails_while_it_is_used(tmp_path: Path) -> None:
+    found = study(tmp_path, n_trials=2)
+    trials = found.trials()
+    first = next(trials)
+    changed(tmp_path, "drop table trial_values")
+    told = (
+        rf"^{tmp_path}/optuna\.db: the search cannot be kept there \(.*no such table: trial_values\); the same command"
+    )
+    with pytest.raises(UserError, match=told):
+        found.tell(first.number, end(1.0))
+    changed(tmp_path, "drop table trials")
+    with pytest.raises(UserError, match="no such table: trials"):
+        next(trials)
+    with pytest.raises(UserError, match="no such table: trials"):
+        found.best()
+
+
+def test_a_database_of_another_version_of_optuna(tmp_path: Path) -> None:
+    study(tmp_path)
+    changed(
+        tmp_path,
+        "update version_info set schema_version = 1",
+        "update alembic_version set version_num = 'v0.9.0.a'",
+    )
+    with pytest.raises(ConfigError, match=r"^hydra\.sweeper\.storage: cannot be used \(The runtime optuna version"):
+        study(tmp_path)
+
+
+def test_addresses_are_told_without_their_passwords() -> None:
+    assert _place("mysql://me:secret@there/studies") == "mysql://me:***@there/studies"
+    assert _place("sqlite:////here/optuna.db?timeout=60") == "/here/optuna.db"
+
+
+@pytest.mark.parametrize("prune", ["median", "hyperband"])
+def test_no_run_of_the_first_ones_is_ended_early(tmp_path: Path, prune: str) -> None:
+    """Each is worse than those before it."""
+    found = study(tmp_path, n_trials=12, startup_trials=5, prune=prune)
+    ended = []
+    for trial in found.trials():
+        assert trial.judge is not None
+        judge = make_judge(trial.judge)
+        ended.append(any(judge(step, {"bleu": 50.0 - trial.number}) for step in (1, 3, 9)))
+        found.tell(trial.number, end(50.0 - trial.number, pruned=ended[-1]))
+    assert ended[:5] == [False] * 5
+    assert any(ended[5:])

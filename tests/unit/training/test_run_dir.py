@@ -1,5 +1,6 @@
 import errno
 import json
+import math
 import subprocess
 import sys
 import threading
@@ -293,7 +294,8 @@ def test_only_one_process_trains_in_a_run(run: RunDir) -> None:
         pass
 
 
-def test_a_process_that_ends_soon_is_waited_for(run: RunDir) -> None:
+@pytest.mark.parametrize("wait", [30.0, math.inf])
+def test_a_process_that_is_at_work_is_waited_for(run: RunDir, wait: float, capsys: pytest.CaptureFixture[str]) -> None:
     inside = run.locked()
     inside.__enter__()
     left: list[float] = []
@@ -303,9 +305,11 @@ def test_a_process_that_ends_soon_is_waited_for(run: RunDir) -> None:
         inside.__exit__(None, None, None)
 
     threading.Timer(0.2, leave).start()
-    with RunDir(run.path).locked(wait=30.0):
+    with RunDir(run.path).locked(wait=wait):
         assert left
         assert left[0] <= time.monotonic()
+    told = f"{run.path}: another process is at work in this run; waiting for its end\n"
+    assert capsys.readouterr().err == (told if wait == math.inf else "")
 
 
 @pytest.mark.parametrize(
