@@ -19,7 +19,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from seq2seq.cli.compose import Job, Sweep
 from seq2seq.cli.entry import guarded
-from seq2seq.errors import UserError
+from seq2seq.errors import CheckpointError, UserError
 
 if TYPE_CHECKING:
     from seq2seq.sweeps.launcher import Launcher, Outcome, Task
@@ -61,8 +61,12 @@ class SweepJobs:
     def alone(self, locked: bool) -> Iterator[None]:
         """Keeps a second process away from the same sweep, and lets a signal stop jobs of a launcher, which save first.
 
-        locked: False where each run's own lock is enough.
+        locked: False where each run's own lock is enough. Raises UserError where there is no place for its runs.
         """
+        if self.folder.exists() and not self.folder.is_dir():
+            raise CheckpointError(f"{self.folder}: is no folder; run=... names one for the runs of the sweep")
+        if (self.folder / "config.yaml").exists():
+            raise CheckpointError(f"{self.folder}: is a run; run=... names a folder for the runs of the sweep")
         if not locked:
             yield
             return
@@ -164,6 +168,7 @@ class SweepJobs:
         for job, judge in jobs:
             if self._passed_over(job, trained):
                 continue
+            self._tell_job("begun", job, None)
             print(f"{COMMAND}: {job.name}", file=sys.stderr)
             task = self._task(job, judge) if _devices(job) > 1 else None  # each rank reads what the job is
             again = ["seq2seq.cli.job", str(task.file)] if task is not None else []
@@ -185,6 +190,7 @@ class SweepJobs:
                 _remove(task.output)
             stopped = status > 128
             end = self._count(job, status, stopped)
+            self._tell_job(_kind(status, stopped, end), job, end)
             if stopped:
                 self.received = status - 128
                 return
@@ -227,9 +233,7 @@ class SweepJobs:
         """Tells how a job has ended that did so somewhere else."""
         with self.lock:
             end = self._count(job, outcome.status, outcome.stopped)
-            kind = "stopped" if outcome.stopped else "failed" if outcome.status else "done"
-            if end is not None and end["pruned"]:
-                kind = "ended early"
+            kind = _kind(outcome.status, outcome.stopped, end)
             self._tell_job(kind, job, end)
             if kind == "failed":
                 killed = f"was killed by {_signal_name(outcome.status - 128)}" if outcome.status > 128 else ""
@@ -251,8 +255,7 @@ class SweepJobs:
             return None
         end = _run_of(job).read_end() if status == 0 else None
         self.over += 1
-        kind = "failed" if status else "ended early" if end is not None and end["pruned"] else "done"
-        self.counts[kind] += 1
+        self.counts[_kind(status, stopped, end)] += 1
         self.status = self.status or status
         return end
 
@@ -269,6 +272,13 @@ class SweepJobs:
         if self.received is not None:
             return 128 + self.received
         return self.status or (1 if self.counts["stopped"] else 0)
+
+
+def _kind(status: int, stopped: bool, end: End) -> str:
+    """What has become of a job. end: what its run came to."""
+    if stopped or status:
+        return "stopped" if stopped else "failed"
+    return "ended early" if end is not None and end["pruned"] else "done"
 
 
 def _devices(job: Job) -> int:

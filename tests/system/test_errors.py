@@ -524,7 +524,7 @@ def test_a_full_disk(command: Command, run: Path, monkeypatch: pytest.MonkeyPatc
     status, out, err = told(command("seq2seq-evaluate", "run=run"))
     assert (status, out) == (1, "")
     assert err.splitlines()[1:] == [  # after the line on the backend
-        "seq2seq-evaluate: run/evaluation/test/.hypotheses.txt.tmp: No space left on device"
+        "seq2seq-evaluate: run/evaluation/test/hypotheses.txt: No space left on device"
     ]
 
 

@@ -61,6 +61,16 @@ def test_joblib(command: Command, tiny: tuple[str, ...]) -> None:
     assert "seq2seq-train: 2 finished before, 2 failed; " in told.err
 
 
+@pytest.mark.parametrize("launcher", ["basic", "joblib"])
+def test_no_place_for_the_runs(command: Command, tiny: tuple[str, ...], trained: Path, launcher: str) -> None:
+    Path("notes").touch()
+    for folder, told in ((Path("notes"), "is no folder"), (trained, "is a run")):
+        given = [*tiny, "trainer.seed=1,2", f"run={folder}", f"hydra/launcher={launcher}"]
+        found = command("seq2seq-train", "-m", *given)
+        assert (found.status, found.out) == (4, "")
+        assert re.fullmatch(rf"seq2seq-train: {folder}: {told}; run=\.\.\. names .+\n", found.err)
+
+
 @pytest.mark.parametrize("launcher", ["submitit_local", "ray"])
 def test_other_launchers(tmp_path: Path, tiny: tuple[str, ...], launcher: str) -> None:
     """In a process of its own: submitit and Ray keep the streams that they find, here those of another test."""
