@@ -19,8 +19,8 @@ class NotHereError(RuntimeError):
     """A peer says that it cannot do this on this machine."""
 
 
-def run(module: str, python: Path, work: Mapping[str, Any], folder: Path, limit: float) -> dict[str, Any]:
-    """Runs scripts/peers/<module>.py for at most `limit` seconds, with as many threads as the work names.
+def run(module: str, python: Path, work: Mapping[str, Any], folder: Path, limit: float | None) -> dict[str, Any]:
+    """Runs scripts/peers/<module>.py for at most `limit` seconds, if any, with as many threads as the work names.
 
     Returns what it found. Raises RuntimeError with the last line of its errors, NotHereError where that is no fault.
     """

@@ -19,7 +19,8 @@ from peers.measuring import Recorder, Work, lengths_of
 from peers.numbered import vocab_of
 
 
-def config_of(work: Work) -> TrainConfig:
+def config_of(work: Work, **training: Any) -> TrainConfig:
+    """training: options that are set otherwise."""
     sizes = work.sizes
     width = sizes["d_model"]
     return TrainConfig(
@@ -57,6 +58,7 @@ def config_of(work: Work) -> TrainConfig:
             "train_steps": work.num_steps,
             "compute_dtype": work.precision,
             "torch_compile": work.compile,
+            **training,
         },
     )
 

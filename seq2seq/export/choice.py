@@ -129,6 +129,7 @@ def _in_memory(loaded: LoadedRun, compute_type: str) -> Backend:
             loaded.tokenizers,
             Path(folder),
             num_positions=ctranslate2.needed_positions(loaded.config),
+            quantization="int8" if compute_type == "int8" else "float32",
         )
         return ctranslate2.CTranslate2Backend(
             Path(folder),

@@ -36,6 +36,9 @@ MAX_DISTANCE = 128  # of relative positions; farther ones count as this one
 NEVER = {Vocab.pad, Vocab.bos}  # in an output
 CPU = torch.device("cpu")
 SEARCH_OPTIONS = {"beam_size", "length_penalty", "max_length", "nbest"}  # what the engine is given
+SEVEN_BITS = {"int8", "int8_float32"}  # names of formats
+LARGEST_WEIGHT = 63  # of 7 bits
+TINY = LARGEST_WEIGHT / np.finfo(np.float32).max  # of a row's weights, below which a scale would be infinite
 AHEAD = 2  # batches for each worker, under way or waiting
 
 
@@ -245,6 +248,8 @@ def save(
 ) -> None:
     """Writes model.bin, config.json and the vocabularies into an existing folder.
 
+    In int8 and int8_float32, the formats for CPUs, the weights have 7 bits.
+
     num_positions: how long a source and an output can be, with eos; `needed_positions` at least. Nothing in the config
     may be unsupported.
     """
@@ -263,8 +268,33 @@ def save(
     spec.register_target_vocabulary(distinct(tokenizers.vocabs[1]))
     spec.config.add_source_eos = True
     spec.validate()
-    spec.optimize(quantization=quantization)
+    if quantization in SEVEN_BITS:
+        spec.optimize()
+        _quantize(spec)
+    else:
+        spec.optimize(quantization=quantization)
     spec.save(str(folder))
+
+
+def _quantize(spec: Any) -> None:
+    """To whole numbers from -63 to 63, with a scale for each row.
+
+    A CPU without VNNI instructions adds two products of an activation, from 0 to 255, and a weight in 16 bits, where
+    what lies beyond 32,767 is cut off: with weights up to 127, as the engine makes them, that costs half a BLEU and
+    more. Speed and size are the same.
+    """
+    from ctranslate2.specs.model_spec import NumpyVariable, Variable, visit_spec
+
+    def quantize(part: Any, name: str, value: Any) -> None:
+        key = name.rpartition("/")[2]
+        if hasattr(part, f"{key}_scale") and isinstance(value, Variable) and not value.is_scalar():
+            weight = value.to("float32").numpy()
+            largest = np.abs(weight).max(axis=1)
+            scale = np.where(largest > 0, LARGEST_WEIGHT / np.maximum(largest, TINY), 1).astype(np.float32)
+            setattr(part, key, NumpyVariable(np.rint(weight * scale[:, None]).astype(np.int8)))
+            setattr(part, f"{key}_scale", NumpyVariable(scale))
+
+    visit_spec(spec, quantize)
 
 
 def needed_positions(config: RunConfig) -> int:

@@ -19,6 +19,7 @@ from seq2seq.export.ctranslate2 import (
     unsupported_search,
     without_rules,
 )
+from seq2seq.models.base import Model
 from seq2seq.search.backend import TorchBackend
 from seq2seq.search.beam import Beam
 from seq2seq.text.pair import TokenizerPair
@@ -62,21 +63,51 @@ def test_probabilities_are_the_same(
 ) -> None:
     bound = config(encoder, decoder, **model)
     assert unsupported_model(bound) == []
-    tokenizers = TokenizerPair(tokenizer("abcdefghij"), tokenizer("klmnopq"))
-    made = random_model(bound, tokenizers)
-    sources = random_ids((5, 1, 9, 150), tokenizers.vocabs[0])
-    targets = random_ids((7, 3, 2, 140), tokenizers.vocabs[1])
-    batch = make_batch(sources, targets, range(4))
+    made = random_model(bound, SIDES)
+    save(bound, made, SIDES, tmp_path, num_positions=200)
+    for found, expected in zip(scored(tmp_path, "float32"), expected_scores(made), strict=True):
+        assert found == pytest.approx(expected, abs=3e-5)
+
+
+SIDES = TokenizerPair(tokenizer("abcdefghij"), tokenizer("klmnopq"))
+SOURCES, TARGETS = (
+    random_ids(lengths, vocab) for lengths, vocab in zip(((5, 1, 9, 150), (7, 3, 2, 140)), SIDES.vocabs, strict=True)
+)
+
+
+def expected_scores(model: Model) -> list[list[float]]:
+    """The model's own log-probabilities of the targets' tokens and eos."""
+    batch = make_batch(SOURCES, TARGETS, range(4))
     with torch.no_grad():
-        expected = made.head(made.features(batch)).log_softmax(-1).gather(2, batch.labels[:, :, None]).squeeze(2)
-    save(bound, made, tokenizers, tmp_path, num_positions=200)
+        logits = model.head(model.features(batch))
+    found = logits.log_softmax(-1).gather(2, batch.labels[:, :, None]).squeeze(2)
+    return [row[: len(target) + 1].tolist() for row, target in zip(found, TARGETS, strict=True)]
+
+
+def scored(folder: Path, compute_type: str) -> list[list[float]]:
+    """The same by what was saved in the folder."""
     names = []
-    for vocab, rows in zip(tokenizers.vocabs, (sources, targets), strict=True):
+    for vocab, rows in zip(SIDES.vocabs, (SOURCES, TARGETS), strict=True):
         tokens = distinct(vocab)
         names.append([[tokens[token] for token in row] for row in rows])
-    found = ctranslate2.Translator(str(tmp_path), compute_type="float32").score_batch(*names)
-    for row, target, scores in zip(expected, targets, found, strict=True):
-        assert scores.log_probs == pytest.approx(row[: len(target) + 1].tolist(), abs=3e-5)
+    found = ctranslate2.Translator(str(folder), compute_type=compute_type).score_batch(*names)
+    return [scores.log_probs for scores in found]
+
+
+@pytest.mark.parametrize("quantization", ["int8", "int8_float32"])
+def test_sums_of_weights_of_one_sign_stay_exact_in_int8(tmp_path: Path, quantization: str) -> None:
+    """A CPU without VNNI cuts off what lies beyond 16 bits."""
+    bound = config(tie_embeddings="target")
+    made = random_model(bound, SIDES)
+    with torch.no_grad():
+        for part in (made.encoder, made.decoder):
+            for layer in part.layers:
+                layer.feed_forward.inner.bias += 1.0  # past relu: activations of one sign, too
+                layer.feed_forward.outer.weight.fill_(0.3)
+                layer.feed_forward.outer.weight[::2] *= -1
+    save(bound, made, SIDES, tmp_path, num_positions=200, quantization=quantization)
+    for found, expected in zip(scored(tmp_path, "default"), expected_scores(made), strict=True):
+        assert found == pytest.approx(expected, abs=0.15)
 
 
 def searched(bound: RunConfig, rows: list[list[list[int]]], folder: Path, num_threads: int = 1) -> tuple[Any, Any]:
