@@ -3,8 +3,8 @@
     python scripts/benchmark_quality.py --train data/train --validation data/val --test data/test_2016_flickr
     python scripts/benchmark_quality.py ... --goal 34 --patience 5 model.encoder.dropout=0.1 trainer.max_steps=600
 
-Ours is experiment=multi30k, cut to --steps updates: the whole command is timed, with its tokenizer, its preparation and
-its validation. eole trains the same sizes on batches that our loader made of the same pieces, by the recipe of Wu et al.
+Ours is experiment=multi30k, cut to --steps updates: the whole command is timed, with its tokenizer, preparation and
+validation. eole trains the same sizes on batches that our loader made of the same pieces, by the recipe of Wu et al.
 2021 (arXiv:2105.14462): Adam, the rate rising to --peer-lr in --peer-warmup updates and falling with the square root,
 dropout --peer-dropout, the mean of the last snapshots. Only its start and its updates are timed: its test BLEU is found
 every --score-every updates while the clock stands still, until the goal is reached, or --patience times our time is
@@ -28,6 +28,8 @@ from typing import Any
 from environments import pythons_of
 from processes import processor, run
 from work import store_batches
+
+from seq2seq import __version__
 
 OURS = ("model.encoder.dropout=0.1", "model.decoder.dropout=0.1")
 SIZES = {"num_layers": 4, "d_model": 128, "d_ff": 256, "num_heads": 4}  # of model=transformer_tiny
@@ -118,7 +120,8 @@ def prepare(options: argparse.Namespace, limit: float) -> dict[str, Any]:
     folder = options.output
     tokenizers = load_pair(SentencePieceTokenizer, folder / "ours" / "tokenizer")
     text = TextFiles(train=options.train, source=options.source, target=options.target).split("train")
-    assert tokenizers.source is not None and text is not None
+    assert tokenizers.source is not None
+    assert text is not None
     corpus = encode_source(text, tokenizers.source, tokenizers.target, max_length=MAX_LENGTH)
     store_batches(corpus, folder, max_tokens=4096, seed=1, number=options.peer_steps)
     sources, references = (
@@ -177,7 +180,7 @@ def table(options: argparse.Namespace, seconds: float, bleu: float, found: Mappi
     last = next((score for score in scores if best_score(score) >= options.goal), scores[-1])
     versions = ", ".join(f"{of} {version}" for of, version in found["versions"].items())
     rows = [
-        ("seq2seq", options.steps, seconds, bleu, ""),
+        ("seq2seq", options.steps, seconds, bleu, f"seq2seq {__version__}"),
         ("eole", last["step"], last["seconds"], best_score(last), versions),
     ]
     minutes = "CPU minutes" if options.threads == 1 else "minutes"

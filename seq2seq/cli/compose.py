@@ -10,10 +10,14 @@ import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NoReturn, cast
+from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 from seq2seq.cli.overrides import all_forgiving, collected, config_folder, explain, groups, in_our_words, placed
 from seq2seq.errors import ConfigError, Problem
+
+if TYPE_CHECKING:
+    from hydra.types import RunMode
+    from omegaconf import DictConfig
 
 UNPLACED = {"task", "recipe", "experiment", "debug", "sweep"}  # groups whose files lay their keys over the whole config
 NOTHING = "nothing to try: what is typed has no value"
@@ -45,14 +49,16 @@ def compose_jobs(config_name: str) -> Job | Sweep | None:
     given = all_forgiving(overrides, known)
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises instead of printing, so that the fault is told in our words
     chosen = "sweep" in known and any(override.startswith("sweep=") for override in given)
-    if (flags.multirun or chosen) and not flags.show:
-        return Sweep.composed(config_name, folders, given, known)
-    if config_name == "train" and not flags.show:
+    if flags.show:
+        _left_to_hydra(config_name, flags, folders, given, known)
+        return None
+    trains, config_name = config_name == "train", flags.config_name or config_name
+    if flags.multirun or chosen:
+        return Sweep.composed(config_name, folders, given, known, with_run=trains)
+    if trains:
         _refuse_without_sweep(given)
-    job = _one_job(config_name, flags.words, folders, given, known)
-    if job is None or config_name != "train":
-        return job
-    return replace(job, tree=_continued(job.tree, given, known))
+    job = _one_job(config_name, folders, given, known, with_run=trains)
+    return replace(job, tree=_continued(job.tree, given, known)) if trains else job
 
 
 def _refuse_without_sweep(given: Sequence[str]) -> None:
@@ -64,26 +70,36 @@ def _refuse_without_sweep(given: Sequence[str]) -> None:
 
 
 def _one_job(
-    config_name: str, flags: Sequence[str], folders: Sequence[Path], given: list[str], known: Mapping[str, list[str]]
-) -> Job | None:
-    """None where a flag shows something instead."""
-    import hydra
-    from hydra.core.hydra_config import HydraConfig
-    from omegaconf import DictConfig
+    config_name: str, folders: Sequence[Path], given: list[str], known: Mapping[str, list[str]], *, with_run: bool
+) -> Job:
+    from hydra.types import RunMode
 
-    jobs: list[Job] = []
-    faults: list[ConfigError] = []
-
-    def take(composed: DictConfig) -> None:
-        with collected(known, faults):  # not raised here: Hydra would add lines of its own
-            jobs.append(_job(composed, HydraConfig.get(), given, known, with_run=config_name == "train"))
-
-    sys.argv[1:] = [*flags, *given]
     with in_our_words(known):
-        hydra.main(version_base="1.3", config_path=str(folders[0]), config_name=config_name)(take)()
-    if faults:
-        raise faults[0]
-    return jobs[0] if jobs else None
+        _, config = _loaded(config_name, folders, given, RunMode.RUN)
+        return _job(config, given, known, with_run=with_run)
+
+
+def _left_to_hydra(
+    config_name: str, flags: Flags, folders: Sequence[Path], given: list[str], known: Mapping[str, list[str]]
+) -> None:
+    """Shows what the flags ask for."""
+    import hydra
+
+    sys.argv[1:] = [*flags.words, *given]
+    with in_our_words(known):
+        hydra.main(version_base="1.3", config_path=str(folders[0]), config_name=config_name)(lambda config: None)()
+
+
+def _loaded(config_name: str, folders: Sequence[Path], given: Sequence[str], mode: RunMode) -> tuple[Any, DictConfig]:
+    """Hydra's loader and what it composes, with Hydra's own node. `hydra.main` would do it twice."""
+    from hydra import initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+
+    beside = [f"'file://{folder.absolute()}'" for folder in folders[1:]]
+    search_path = [f"hydra.searchpath=[{','.join(beside)}]"] if beside else []
+    with initialize_config_dir(str(folders[0]), version_base="1.3"):
+        loader = GlobalHydra.instance().config_loader()
+    return loader, loader.load_configuration(config_name, [*search_path, *given], mode)
 
 
 @dataclass(frozen=True)
@@ -101,21 +117,21 @@ class Sweep:
 
     @classmethod
     def composed(
-        cls, config_name: str, folders: Sequence[Path], given: list[str], known: Mapping[str, list[str]]
+        cls,
+        config_name: str,
+        folders: Sequence[Path],
+        given: list[str],
+        known: Mapping[str, list[str]],
+        *,
+        with_run: bool,
     ) -> Sweep:
         """Raises ConfigError for what is wrong whatever a job's own overrides are."""
-        from hydra import initialize_config_dir
-        from hydra.core.global_hydra import GlobalHydra
         from hydra.core.override_parser.overrides_parser import OverridesParser
         from hydra.types import RunMode
-        from omegaconf import OmegaConf, open_dict
+        from omegaconf import OmegaConf
 
-        beside = [f"'file://{folder.absolute()}'" for folder in folders[1:]]
-        search_path = [f"hydra.searchpath=[{','.join(beside)}]"] if beside else []
         with in_our_words(known):
-            with initialize_config_dir(str(folders[0]), version_base="1.3"):
-                loader = GlobalHydra.instance().config_loader()
-            master = loader.load_configuration(config_name, [*search_path, *given], RunMode.MULTIRUN)
+            loader, master = _loaded(config_name, folders, given, RunMode.MULTIRUN)
             launcher, sweeper = (
                 cast(dict[str, Any], OmegaConf.to_container(master.hydra[key], resolve=True))
                 for key in ("launcher", "sweeper")
@@ -132,10 +148,7 @@ class Sweep:
         def make(overrides: Sequence[str]) -> Job:
             with in_our_words(known):
                 config = loader.load_sweep_config(master, list(overrides))
-                settings = config.hydra
-                with open_dict(config):
-                    config.pop("hydra")
-                return _job(config, settings, given, known, with_run=config_name == "train", varied=keys)
+                return _job(config, given, known, with_run=with_run, varied=keys)
 
         fixed = [f"{key}={x.get_value_element_as_str()}" for key, x in parsed.items() if not x.is_sweep_override()]
         space = [override for override in parsed.values() if override.is_sweep_override()]
@@ -176,17 +189,23 @@ def _without_twins(jobs: list[Job]) -> list[Job]:
 
 
 def _job(
-    composed: Any,
-    settings: Any,
+    composed: DictConfig,
     given: list[str],
     known: Mapping[str, list[str]],
     *,
     with_run: bool,
     varied: Collection[str] | None = None,
 ) -> Job:
-    """settings: Hydra's node. given: the overrides as Hydra got them. with_run: whether the tree says where the run is,
-    or shall be. varied: of a sweep, the keys in which its jobs differ.
+    """composed: with Hydra's node. given: the overrides as Hydra got them. with_run: whether the tree says where the
+    run is, or shall be. varied: of a sweep, the keys in which its jobs differ.
     """
+    from hydra.core.hydra_config import HydraConfig
+    from omegaconf import open_dict
+
+    HydraConfig.instance().set_config(composed)  # of which ${hydra:...} speaks
+    settings = composed.hydra
+    with open_dict(composed):
+        composed.pop("hydra")
     tree = _resolved(composed)
     if unplaced := UNPLACED & tree.keys():
         problem = "its YAML file should begin with the line '# @package _global_'"
@@ -229,11 +248,14 @@ def _flat(tree: Mapping[str, Any], path: str = "") -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Flags:
-    """words: all of them, as typed. show: whether one asks to show something instead of doing the job."""
+    """words: all of them, as typed. show: whether one asks to show something instead of doing the job. config_name: of
+    another file than the command's own.
+    """
 
     words: list[str]
     multirun: bool
     show: bool
+    config_name: str | None
 
 
 def _arguments(arguments: list[str]) -> tuple[Flags, list[str], Path | None]:
@@ -259,7 +281,9 @@ def _arguments(arguments: list[str]) -> tuple[Flags, list[str], Path | None]:
     if folder is not None and not folder.is_dir():
         raise ConfigError(f"--config-dir: there is no folder {folder}")
     show = known.cfg or known.info or known.hydra_help or known.shell_completion
-    return Flags(flags, known.multirun, bool(show)), overrides, folder
+    if known.config_path is not None:
+        refuse("--config-path would take the place of the project's own files; --config-dir adds a folder to them")
+    return Flags(flags, known.multirun, bool(show), known.config_name), overrides, folder
 
 
 def _continued(tree: dict[str, Any], given: list[str], known: Mapping[str, list[str]]) -> dict[str, Any]:
