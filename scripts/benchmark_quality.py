@@ -91,9 +91,9 @@ def ours(options: argparse.Namespace) -> tuple[float, float]:
     start = now(options.threads)
     call("train", home, *command)
     seconds = now(options.threads) - start
-    call("evaluate", home, "split=test", "checkpoint=last", "backend=torch", f"search.beam_size={options.beam}")
+    call("evaluate", home, "split=test", "backend=torch", f"search.beam_size={options.beam}")
     scores = json.loads((home / "evaluation" / "test" / "scores.json").read_text(encoding="utf-8"))
-    return seconds, float(scores["bleu"])
+    return seconds, float(scores["bleu"]["score"])
 
 
 def now(threads: int) -> float:

@@ -92,14 +92,16 @@ def _left_to_hydra(
 
 def _loaded(config_name: str, folders: Sequence[Path], given: Sequence[str], mode: RunMode) -> tuple[Any, DictConfig]:
     """Hydra's loader and what it composes, with Hydra's own node. `hydra.main` would do it twice."""
-    from hydra import initialize_config_dir
-    from hydra.core.global_hydra import GlobalHydra
+    from hydra._internal.config_loader_impl import ConfigLoaderImpl
+    from hydra._internal.utils import create_config_search_path
+    from hydra.core.utils import setup_globals
 
-    beside = [f"'file://{folder.absolute()}'" for folder in folders[1:]]
-    search_path = [f"hydra.searchpath=[{','.join(beside)}]"] if beside else []
-    with initialize_config_dir(str(folders[0]), version_base="1.3"):
-        loader = GlobalHydra.instance().config_loader()
-    return loader, loader.load_configuration(config_name, [*search_path, *given], mode)
+    setup_globals()
+    path = create_config_search_path(str(folders[0]))
+    for folder in folders[1:]:
+        path.prepend("command-line", f"file://{folder.absolute()}", anchor="schema")
+    loader = ConfigLoaderImpl(path)
+    return loader, loader.load_configuration(config_name, list(given), mode)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,32 @@
+"""A command line's one job: what Hydra's flags and its own node do for it. Sweeps: test_sweep.py."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from seq2seq.cli.compose import Job, compose_jobs
+
+
+def composed(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> dict[str, Any]:
+    monkeypatch.setattr(sys, "argv", ["seq2seq-train", *arguments])
+    job = compose_jobs("train")
+    assert isinstance(job, Job)
+    return job.tree
+
+
+def test_a_file_of_the_users_own_in_the_place_of_the_commands(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    text = "defaults: [train, _self_]\ntrainer:\n  max_steps: 7\n"
+    (tmp_path / "mine.yaml").write_text(text, encoding="utf-8")
+    tree = composed(monkeypatch, "--config-dir", str(tmp_path), "--config-name", "mine", "model=lstm_tiny")
+    assert tree["trainer"]["max_steps"] == 7
+    assert tree["model"]["encoder"]["name"] == "lstm"
+    assert tree["run"] == "runs/lstm_tiny-demo"
+
+
+def test_values_may_speak_of_hydras_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    tree = composed(monkeypatch, "model=lstm_tiny", "run=${hydra:runtime.cwd}/${hydra:runtime.choices.model}")
+    assert tree["run"] == f"{tmp_path}/lstm_tiny"
+    assert "hydra" not in tree
