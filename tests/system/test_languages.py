@@ -83,6 +83,7 @@ def test_good_chinese_pairs_are_no_faults(command: Command, filters: str) -> Non
 DIRECTIONS = {"to_de": ("en", "de"), "to_en": ("de", "en"), "to_zh": ("en", "zh")}
 
 
+@pytest.mark.slow
 def test_many_to_many(command: Command) -> None:
     """Two parts have the same sources, so that nothing but the tag can say which language is asked for."""
     parts = ["data=mixture"]

@@ -206,7 +206,8 @@ def test_killed_and_stopped_again_and_again(workplace: Path, reference: Callable
     assert set(shown) <= {line["step"] for line in run.metrics()}
 
 
-@pytest.mark.parametrize("family", ["streamed mixture", pytest.param("mixture", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("family", ["streamed mixture", "mixture"])
 def test_killed_where_examples_are_made_anew(family: str, workplace: Path, reference: Callable[[str], Run]) -> None:
     run = Run(workplace, f"killed {family}", family)
     for moment in ("KILL update 8", "KILL update 12"):

@@ -71,7 +71,7 @@ def test_no_place_for_the_runs(command: Command, tiny: tuple[str, ...], trained:
         assert re.fullmatch(rf"seq2seq-train: {folder}: {told}; run=\.\.\. names .+\n", found.err)
 
 
-@pytest.mark.parametrize("launcher", ["submitit_local", "ray"])
+@pytest.mark.parametrize("launcher", ["submitit_local", pytest.param("ray", marks=pytest.mark.slow)])
 def test_other_launchers(tmp_path: Path, tiny: tuple[str, ...], launcher: str) -> None:
     """In a process of its own: submitit and Ray keep the streams that they find, here those of another test."""
     given = ["-m", *tiny, "trainer.seed=1,2", "trainer.max_steps=2", "run=sweep", f"hydra/launcher={launcher}"]
@@ -141,6 +141,7 @@ def test_a_stopped_sweep_saves_and_goes_on(command: Command, tiny: tuple[str, ..
     assert [sorted(os.listdir(folder)) for folder in Path("sweep/.sweep").iterdir()] == [["jobs", "lock"]]
 
 
+@pytest.mark.slow
 def test_a_job_on_several_devices(command: Command, tiny: tuple[str, ...]) -> None:
     """The ranks of a job do that job alone."""
     given = [*tiny, "trainer.seed=1,2", "trainer.devices=2", "trainer.max_steps=2", "run=sweep"]
