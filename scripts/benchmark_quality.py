@@ -1,7 +1,7 @@
 """Time to a BLEU from a cold start: this project beside eole, a model of the same size, as a Markdown table.
 
     python scripts/benchmark_quality.py --train data/train --validation data/val --test data/test_2016_flickr
-    python scripts/benchmark_quality.py ... --goal 34 --patience 5 model.encoder.dropout=0.1 trainer.max_steps=600
+    python scripts/benchmark_quality.py ... --goal 30 --steps 450 --threads 1 model.encoder.dropout=0.1
 
 Ours is experiment=multi30k, cut to --steps updates: the whole command is timed, with its tokenizer, preparation and
 validation. eole trains the same sizes on batches that our loader made of the same pieces, by the recipe of Wu et al.
@@ -40,6 +40,10 @@ MAX_LENGTH = 256
 
 def main() -> None:
     options = parse()
+    if options.output.exists():
+        sys.exit(
+            f"{options.output} exists: --output names a new folder, since a run that is there would only be continued"
+        )
     pythons, failed = pythons_of(["eole"], options.environments)
     if failed:
         sys.exit(f"eole: {failed['eole']}")

@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -54,6 +55,12 @@ def test_with_one_thread_the_time_is_that_of_the_processor(script: ModuleType) -
     options = script.parse([*GIVEN, "--threads", "1"])
     found = {"scores": [{"step": 250, "seconds": 60.0, "bleu": 9.0}], "versions": {}}
     assert "CPU minutes" in script.table(options, 90.0, 35.2, found)
+
+
+def test_an_earlier_run_is_not_measured(script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["benchmark_quality", *GIVEN, "--output", str(tmp_path)])
+    with pytest.raises(SystemExit, match=r" exists: --output names a new folder, since a run that is there "):
+        script.main()
 
 
 def test_the_sizes_are_those_of_the_preset(script: ModuleType) -> None:
