@@ -1,7 +1,7 @@
 """Time to a BLEU from a cold start: this project beside eole, a model of the same size, as a Markdown table.
 
     python scripts/benchmark_quality.py --train data/train --validation data/val --test data/test_2016_flickr
-    python scripts/benchmark_quality.py ... --goal 30 --steps 450 --threads 1 model.encoder.dropout=0.1
+    python scripts/benchmark_quality.py ... --goal 36 --steps 900 --threads 1 model.encoder.dropout=0.1
 
 Ours is experiment=multi30k, cut to --steps updates: the whole command is timed, with its tokenizer, preparation and
 validation. eole trains the same sizes on batches that our loader made of the same pieces, by the recipe of Wu et al.
@@ -31,7 +31,7 @@ from work import store_batches
 
 from seq2seq import __version__
 
-OURS = ("model.encoder.dropout=0.1", "model.decoder.dropout=0.1")
+OURS = ("model.encoder.dropout=0", "model.decoder.dropout=0")  # so short a training does not overfit
 SIZES = {"num_layers": 4, "d_model": 128, "d_ff": 256, "num_heads": 4}  # of model=transformer_tiny
 LABEL_SMOOTHING = 0.1
 SEARCH_TOKENS = 2048
@@ -63,7 +63,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--source", default="en")
     parser.add_argument("--target", default="de")
     parser.add_argument("--goal", type=float, default=34, help="BLEU on the test files")
-    parser.add_argument("--steps", type=int, default=600, help="updates of ours, a tenth of them warm-up")
+    parser.add_argument("--steps", type=int, default=450, help="updates of ours, a tenth of them warm-up")
     parser.add_argument("--peer-steps", type=int, default=5000, help="updates, at most")
     parser.add_argument("--peer-lr", type=float, default=5e-3)
     parser.add_argument("--peer-warmup", type=int, default=2000)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import itertools
 import os
 import re
 import sys
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, cast
@@ -16,7 +17,6 @@ from seq2seq.cli.overrides import all_forgiving, collected, config_folder, expla
 from seq2seq.errors import ConfigError, Problem
 
 if TYPE_CHECKING:
-    from hydra.types import RunMode
     from omegaconf import DictConfig
 
 UNPLACED = {"task", "recipe", "experiment", "debug", "sweep"}  # groups whose files lay their keys over the whole config
@@ -49,16 +49,15 @@ def compose_jobs(config_name: str) -> Job | Sweep | None:
     given = all_forgiving(overrides, known)
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises instead of printing, so that the fault is told in our words
     chosen = "sweep" in known and any(override.startswith("sweep=") for override in given)
-    if flags.show:
-        _left_to_hydra(config_name, flags, folders, given, known)
-        return None
-    trains, config_name = config_name == "train", flags.config_name or config_name
-    if flags.multirun or chosen:
-        return Sweep.composed(config_name, folders, given, known, with_run=trains)
-    if trains:
+    if (flags.multirun or chosen) and not flags.show:
+        named = flags.config_name or config_name
+        return Sweep.composed(named, folders, given, known, with_run=config_name == "train")
+    if config_name == "train" and not flags.show:
         _refuse_without_sweep(given)
-    job = _one_job(config_name, folders, given, known, with_run=trains)
-    return replace(job, tree=_continued(job.tree, given, known)) if trains else job
+    job = _one_job(config_name, flags.words, folders, given, known)
+    if job is None or config_name != "train":
+        return job
+    return replace(job, tree=_continued(job.tree, given, known))
 
 
 def _refuse_without_sweep(given: Sequence[str]) -> None:
@@ -70,38 +69,57 @@ def _refuse_without_sweep(given: Sequence[str]) -> None:
 
 
 def _one_job(
-    config_name: str, folders: Sequence[Path], given: list[str], known: Mapping[str, list[str]], *, with_run: bool
-) -> Job:
-    from hydra.types import RunMode
-
-    with in_our_words(known):
-        _, config = _loaded(config_name, folders, given, RunMode.RUN)
-        return _job(config, given, known, with_run=with_run)
-
-
-def _left_to_hydra(
-    config_name: str, flags: Flags, folders: Sequence[Path], given: list[str], known: Mapping[str, list[str]]
-) -> None:
-    """Shows what the flags ask for."""
+    config_name: str, flags: Sequence[str], folders: Sequence[Path], given: list[str], known: Mapping[str, list[str]]
+) -> Job | None:
+    """None where a flag shows something instead."""
     import hydra
+    from hydra.core.hydra_config import HydraConfig
 
-    sys.argv[1:] = [*flags.words, *given]
-    with in_our_words(known):
-        hydra.main(version_base="1.3", config_path=str(folders[0]), config_name=config_name)(lambda config: None)()
+    jobs: list[Job] = []
+    faults: list[ConfigError] = []
+
+    def take(composed: DictConfig) -> None:
+        with collected(known, faults):  # not raised here: Hydra would add lines of its own
+            jobs.append(_job(composed, HydraConfig.get(), given, known, with_run=config_name == "train"))
+
+    sys.argv[1:] = [*flags, *given]
+    with in_our_words(known), _composed_once():
+        hydra.main(version_base="1.3", config_path=str(folders[0]), config_name=config_name)(take)()
+    if faults:
+        raise faults[0]
+    return jobs[0] if jobs else None
 
 
-def _loaded(config_name: str, folders: Sequence[Path], given: Sequence[str], mode: RunMode) -> tuple[Any, DictConfig]:
-    """Hydra's loader and what it composes, with Hydra's own node. `hydra.main` would do it twice."""
+@contextlib.contextmanager
+def _composed_once() -> Iterator[None]:
+    """Without the composition by which `hydra.main` looks whether a config asks for many jobs; it takes as long as the
+    one that counts.
+    """
+    from hydra._internal.hydra import Hydra
+
+    before = Hydra.get_mode
+    Hydra.get_mode = lambda *_, **__: None  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        Hydra.get_mode = before  # type: ignore[method-assign]
+
+
+def _loaded(config_name: str, folders: Sequence[Path], given: Sequence[str]) -> tuple[Any, DictConfig]:
+    """Hydra's loader and what it composes, with Hydra's own node."""
+    from hydra import version
     from hydra._internal.config_loader_impl import ConfigLoaderImpl
     from hydra._internal.utils import create_config_search_path
     from hydra.core.utils import setup_globals
+    from hydra.types import RunMode
 
+    version.setbase("1.3")
     setup_globals()
     path = create_config_search_path(str(folders[0]))
     for folder in folders[1:]:
         path.prepend("command-line", f"file://{folder.absolute()}", anchor="schema")
     loader = ConfigLoaderImpl(path)
-    return loader, loader.load_configuration(config_name, list(given), mode)
+    return loader, loader.load_configuration(config_name, list(given), RunMode.MULTIRUN)
 
 
 @dataclass(frozen=True)
@@ -128,12 +146,12 @@ class Sweep:
         with_run: bool,
     ) -> Sweep:
         """Raises ConfigError for what is wrong whatever a job's own overrides are."""
+        from hydra.core.hydra_config import HydraConfig
         from hydra.core.override_parser.overrides_parser import OverridesParser
-        from hydra.types import RunMode
-        from omegaconf import OmegaConf
+        from omegaconf import OmegaConf, open_dict
 
         with in_our_words(known):
-            loader, master = _loaded(config_name, folders, given, RunMode.MULTIRUN)
+            loader, master = _loaded(config_name, folders, given)
             launcher, sweeper = (
                 cast(dict[str, Any], OmegaConf.to_container(master.hydra[key], resolve=True))
                 for key in ("launcher", "sweeper")
@@ -150,7 +168,11 @@ class Sweep:
         def make(overrides: Sequence[str]) -> Job:
             with in_our_words(known):
                 config = loader.load_sweep_config(master, list(overrides))
-                return _job(config, given, known, with_run=with_run, varied=keys)
+                HydraConfig.instance().set_config(config)  # of which ${hydra:...} speaks
+                settings = config.hydra
+                with open_dict(config):
+                    config.pop("hydra")
+                return _job(config, settings, given, known, with_run=with_run, varied=keys)
 
         fixed = [f"{key}={x.get_value_element_as_str()}" for key, x in parsed.items() if not x.is_sweep_override()]
         space = [override for override in parsed.values() if override.is_sweep_override()]
@@ -191,23 +213,17 @@ def _without_twins(jobs: list[Job]) -> list[Job]:
 
 
 def _job(
-    composed: DictConfig,
+    composed: Any,
+    settings: Any,
     given: list[str],
     known: Mapping[str, list[str]],
     *,
     with_run: bool,
     varied: Collection[str] | None = None,
 ) -> Job:
-    """composed: with Hydra's node. given: the overrides as Hydra got them. with_run: whether the tree says where the
-    run is, or shall be. varied: of a sweep, the keys in which its jobs differ.
+    """settings: Hydra's node. given: the overrides as Hydra got them. with_run: whether the tree says where the run is,
+    or shall be. varied: of a sweep, the keys in which its jobs differ.
     """
-    from hydra.core.hydra_config import HydraConfig
-    from omegaconf import open_dict
-
-    HydraConfig.instance().set_config(composed)  # of which ${hydra:...} speaks
-    settings = composed.hydra
-    with open_dict(composed):
-        composed.pop("hydra")
     tree = _resolved(composed)
     if unplaced := UNPLACED & tree.keys():
         problem = "its YAML file should begin with the line '# @package _global_'"
@@ -283,8 +299,6 @@ def _arguments(arguments: list[str]) -> tuple[Flags, list[str], Path | None]:
     if folder is not None and not folder.is_dir():
         raise ConfigError(f"--config-dir: there is no folder {folder}")
     show = known.cfg or known.info or known.hydra_help or known.shell_completion
-    if known.config_path is not None:
-        refuse("--config-path would take the place of the project's own files; --config-dir adds a folder to them")
     return Flags(flags, known.multirun, bool(show), known.config_name), overrides, folder
 
 

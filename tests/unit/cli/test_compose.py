@@ -30,3 +30,35 @@ def test_values_may_speak_of_hydras_own(monkeypatch: pytest.MonkeyPatch, tmp_pat
     tree = composed(monkeypatch, "model=lstm_tiny", "run=${hydra:runtime.cwd}/${hydra:runtime.choices.model}")
     assert tree["run"] == f"{tmp_path}/lstm_tiny"
     assert "hydra" not in tree
+
+
+@pytest.mark.parametrize("sweep", [[], ["-m"]])
+def test_hydra_works_as_of_one_version(monkeypatch: pytest.MonkeyPatch, sweep: list[str]) -> None:
+    """Of which it takes the meaning of defaults lists, for one job and for many."""
+    monkeypatch.setattr(sys, "argv", ["seq2seq-train", *sweep, "model=lstm_tiny", "run=${hydra:runtime.version_base}"])
+    composed = compose_jobs("train")
+    assert composed is not None
+    run = composed.tree["run"] if isinstance(composed, Job) else composed.grid()[0].tree["run"]
+    assert run.split("/")[0] == "1.3"
+
+
+def test_what_hydra_sets_for_a_job_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("FOO", raising=False)
+    tree = composed(monkeypatch, "model=lstm_tiny", "++hydra.job.env_set={FOO: bar}", "run=${oc.env:FOO,nothing}")
+    assert tree["run"] == "bar"
+
+
+def test_a_config_is_composed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hydra's own way looks at it twice."""
+    from hydra._internal.config_loader_impl import ConfigLoaderImpl
+
+    seen = []
+    original = ConfigLoaderImpl.load_configuration
+
+    def counted(self: ConfigLoaderImpl, *arguments: Any, **options: Any) -> Any:
+        seen.append(arguments)
+        return original(self, *arguments, **options)
+
+    monkeypatch.setattr(ConfigLoaderImpl, "load_configuration", counted)
+    composed(monkeypatch, "model=lstm_tiny")
+    assert len(seen) == 1

@@ -47,7 +47,7 @@ def test_the_peer_is_measured_where_it_first_reaches_the_goal(script: ModuleType
     options = script.parse([*GIVEN, "--goal", str(goal), "--threads", "2"])
     lines = script.table(options, 90.0, 35.2, {"scores": scores, "versions": {"eole": "1"}}).splitlines()
     assert lines[0] == "| | updates | minutes | test BLEU | goal reached | version |"
-    assert lines[2].startswith(f"| seq2seq | 600 | 1.5 | 35.2 | {'no' if goal > 35 else 'yes'} |")
+    assert lines[2].startswith(f"| seq2seq | 450 | 1.5 | 35.2 | {'no' if goal > 35 else 'yes'} |")
     assert lines[3] == row
 
 
