@@ -78,6 +78,19 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
+def check(options: argparse.Namespace) -> None:
+    """Raises SystemExit before anything is installed or trained."""
+    prefixes, languages = (options.train, options.validation, options.test), (options.source, options.target)
+    missing = [
+        name for prefix in prefixes for language in languages if not Path(name := f"{prefix}.{language}").is_file()
+    ]
+    if missing:
+        sys.exit(f"no such file: {', '.join(missing)}")
+    if options.output.exists():
+        told = "exists: --output names a new folder, since a run that is there would only be continued"
+        sys.exit(f"{options.output} {told}")
+
+
 def ours(options: argparse.Namespace) -> tuple[float, float]:
     """Seconds of the whole training, and the BLEU."""
     home = options.output / "ours"

@@ -2,7 +2,6 @@
 
 import importlib
 import json
-import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -57,10 +56,17 @@ def test_with_one_thread_the_time_is_that_of_the_processor(script: ModuleType) -
     assert "CPU minutes" in script.table(options, 90.0, 35.2, found)
 
 
-def test_an_earlier_run_is_not_measured(script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "argv", ["benchmark_quality", *GIVEN, "--output", str(tmp_path)])
+def test_mistakes_are_told_before_anything_is_installed(script: ModuleType, tmp_path: Path) -> None:
+    given = [word if word.startswith("--") else str(tmp_path / word) for word in GIVEN]
+    files = [tmp_path / f"{name}.{language}" for name in ("train", "val", "test") for language in ("en", "de")]
+    for file in files[:-1]:
+        file.touch()
+    with pytest.raises(SystemExit, match=rf"^no such file: {files[-1]}$"):
+        script.check(script.parse(given))
+    files[-1].touch()
+    script.check(script.parse([*given, "--output", str(tmp_path / "new")]))
     with pytest.raises(SystemExit, match=r" exists: --output names a new folder, since a run that is there "):
-        script.main()
+        script.check(script.parse([*given, "--output", str(tmp_path)]))
 
 
 def test_the_sizes_are_those_of_the_preset(script: ModuleType) -> None:
