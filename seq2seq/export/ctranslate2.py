@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from seq2seq.binding import options_of
 from seq2seq.config import RunConfig
 from seq2seq.errors import Problem
+from seq2seq.export.seven_bits import SEVEN_BITS, quantize
 from seq2seq.models.base import Model
 from seq2seq.models.decoders.transformer import TransformerDecoder
 from seq2seq.models.encoder_decoder import EncoderDecoder
@@ -36,9 +37,6 @@ MAX_DISTANCE = 128  # of relative positions; farther ones count as this one
 NEVER = {Vocab.pad, Vocab.bos}  # in an output
 CPU = torch.device("cpu")
 SEARCH_OPTIONS = {"beam_size", "length_penalty", "max_length", "nbest"}  # what the engine is given
-SEVEN_BITS = {"int8", "int8_float32"}  # names of formats
-LARGEST_WEIGHT = 63  # of 7 bits
-TINY = LARGEST_WEIGHT / np.finfo(np.float32).max  # of a row's weights, below which a scale would be infinite
 AHEAD = 2  # batches for each worker, under way or waiting
 
 
@@ -270,31 +268,10 @@ def save(
     spec.validate()
     if quantization in SEVEN_BITS:
         spec.optimize()
-        _quantize(spec)
+        quantize(spec)
     else:
         spec.optimize(quantization=quantization)
     spec.save(str(folder))
-
-
-def _quantize(spec: Any) -> None:
-    """To whole numbers from -63 to 63, with a scale for each row.
-
-    A CPU without VNNI instructions adds two products of an activation, from 0 to 255, and a weight in 16 bits, where
-    what lies beyond 32,767 is cut off: with weights up to 127, as the engine makes them, that costs half a BLEU and
-    more. Speed and size are the same.
-    """
-    from ctranslate2.specs.model_spec import NumpyVariable, Variable, visit_spec
-
-    def quantize(part: Any, name: str, value: Any) -> None:
-        key = name.rpartition("/")[2]
-        if hasattr(part, f"{key}_scale") and isinstance(value, Variable) and not value.is_scalar():
-            weight = value.to("float32").numpy()
-            largest = np.abs(weight).max(axis=1)
-            scale = np.where(largest > 0, LARGEST_WEIGHT / np.maximum(largest, TINY), 1).astype(np.float32)
-            setattr(part, key, NumpyVariable(np.rint(weight * scale[:, None]).astype(np.int8)))
-            setattr(part, f"{key}_scale", NumpyVariable(scale))
-
-    visit_spec(spec, quantize)
 
 
 def needed_positions(config: RunConfig) -> int:
