@@ -40,10 +40,7 @@ MAX_LENGTH = 256
 
 def main() -> None:
     options = parse()
-    if options.output.exists():
-        sys.exit(
-            f"{options.output} exists: --output names a new folder, since a run that is there would only be continued"
-        )
+    check(options)
     pythons, failed = pythons_of(["eole"], options.environments)
     if failed:
         sys.exit(f"eole: {failed['eole']}")

@@ -56,17 +56,28 @@ def test_with_one_thread_the_time_is_that_of_the_processor(script: ModuleType) -
     assert "CPU minutes" in script.table(options, 90.0, 35.2, found)
 
 
-def test_mistakes_are_told_before_anything_is_installed(script: ModuleType, tmp_path: Path) -> None:
+def test_mistakes_are_told_before_anything_is_installed(
+    script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def begin(*arguments: str) -> None:
+        monkeypatch.setattr("sys.argv", ["benchmark_quality.py", *given, *arguments])
+        script.main()
+
+    def pythons_of(peers: object, folder: object) -> tuple[dict[str, Path], dict[str, str]]:
+        return {}, {"eole": "would be installed now"}
+
+    monkeypatch.setattr(script, "pythons_of", pythons_of)
     given = [word if word.startswith("--") else str(tmp_path / word) for word in GIVEN]
     files = [tmp_path / f"{name}.{language}" for name in ("train", "val", "test") for language in ("en", "de")]
     for file in files[:-1]:
         file.touch()
     with pytest.raises(SystemExit, match=rf"^no such file: {files[-1]}$"):
-        script.check(script.parse(given))
+        begin()
     files[-1].touch()
-    script.check(script.parse([*given, "--output", str(tmp_path / "new")]))
     with pytest.raises(SystemExit, match=r" exists: --output names a new folder, since a run that is there "):
-        script.check(script.parse([*given, "--output", str(tmp_path)]))
+        begin("--output", str(tmp_path))
+    with pytest.raises(SystemExit, match="eole: would be installed now"):
+        begin("--output", str(tmp_path / "new"))
 
 
 def test_the_sizes_are_those_of_the_preset(script: ModuleType) -> None:
