@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 
 PEERS = ("ours", "opennmt_py", "eole", "transformers", "ctranslate2")
 MODES: dict[str, tuple[str, ...]] = {
-    "ours": ("fp32", "auto"),
-    "opennmt_py": ("fp32",),
+    "ours": ("fp32", "auto", "int8"),
+    "opennmt_py": ("fp32", "int8"),
     "eole": ("fp32", "bf16"),
     "transformers": ("fp32", "bf16"),
     "ctranslate2": ("fp32", "bf16", "int8"),

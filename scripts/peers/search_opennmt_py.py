@@ -17,6 +17,8 @@ def main() -> None:
     options = options_of(work)
     vocabs = vocabs_of(work.sizes["vocabulary"])
     model = build_model(options, options, vocabs, None, -1).eval()
+    if work.precision == "int8":  # as its option of that name does
+        torch.quantization.quantize_dynamic(model, inplace=True)
     scorer = GNMTGlobalScorer(alpha=1.0, beta=0.0, length_penalty="avg", coverage_penalty="none")
     translator = Translator(
         model, vocabs, beam_size=work.beam_size, max_length_ratio=0, global_scorer=scorer, dump_beam=""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 
 import torch
@@ -15,14 +16,17 @@ import seq2seq
 
 
 def main() -> None:
+    from seq2seq.nn.int8 import int8_copy
     from seq2seq.search.backend import shared_threads
     from seq2seq.search.beam import Beam
     from seq2seq.training.precision import autocast, resolve_device, resolve_precision
 
     work = SearchWork.from_arguments()
-    config = compose_run(*arguments(work))
+    in_int8 = work.precision == "int8"
+    config = compose_run(*arguments(replace(work, precision="fp32") if in_int8 else work))
     vocab = tokenizers_of(work.sizes["vocabulary"]).target.vocab
-    model = Unending(config.model(vocab, vocab).eval())
+    model = config.model(vocab, vocab).eval()
+    searched = Unending(int8_copy(model) if in_int8 else model)
     device = resolve_device("cpu")
     precision = resolve_precision(config.trainer.precision, device)
     context = partial(autocast, device, precision)
@@ -31,12 +35,12 @@ def main() -> None:
         source, _ = pairs.tensors()
         search = Beam(beam_size=work.beam_size, max_length=length - 1)
         with torch.no_grad(), context():
-            found = search(model, source, source != PAD)  # type: ignore[arg-type]
+            found = search(searched, source, source != PAD)  # type: ignore[arg-type]
         return [hypotheses[0].tokens for hypotheses in found]
 
     versions = {"torch": torch.__version__, "seq2seq": seq2seq.__version__}
     with shared_threads(device) as workers:
-        measure(work, translate, precision=precision, versions=versions, at_a_time=workers)
+        measure(work, translate, precision="int8" if in_int8 else precision, versions=versions, at_a_time=workers)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ import torch
 from seq2seq.config import RunConfig
 from seq2seq.errors import ConfigError, Problem, listed
 from seq2seq.export import ctranslate2
+from seq2seq.nn.int8 import int8_copy, is_supported
 from seq2seq.pipeline import LoadedRun
 from seq2seq.search.backend import Backend
 from seq2seq.search.translator import Translator
@@ -66,9 +67,12 @@ def choose(
         return Choice(translator, engine, f"backend: {engine}" if backend == "auto" else None)
     if backend == "ctranslate2":
         raise ConfigError(*problems)
-    if precision == "int8":
-        raise ConfigError(Problem("precision", "int8 needs backend=ctranslate2"), *problems)
     translator = loaded.translator(max_tokens or MAX_TOKENS, tag)
+    if precision == "int8":
+        if not is_supported(loaded.device):
+            told = "torch computes in int8 on x86 processors only, so it needs backend=ctranslate2"
+            raise ConfigError(Problem("precision", told), *problems)
+        translator.backend = translator.in_torch(int8_copy(loaded.model))
     return Choice(translator, "torch", f"backend: torch ({_in_short(problems)})" if problems else None)
 
 

@@ -127,6 +127,11 @@ class Translator:
         self.reading = reading if tag is None else replace(reading, tags=(*reading.tags, tag))
         search.learn(target_tokenizer)
 
+    def in_torch(self, model: Model) -> Backend:
+        """The translator's own search by a model."""
+        has_source = self.source_tokenizer is not None
+        return TorchBackend(model, self.search, has_source, self.device, self.precision_context)
+
     def reads(self, line: str) -> str:
         """What the model reads of a line, but for what is too long."""
         return self.reading.text(tagged(self.tag, line))
@@ -179,8 +184,7 @@ class Translator:
                         raise Interrupted
                     yield [block.sources[place] for place in batch]
 
-        has_source = self.source_tokenizer is not None
-        backend = self.backend or TorchBackend(self.model, self.search, has_source, self.device, self.precision_context)
+        backend = self.backend or self.in_torch(self.model)
         with closing(backend(batches())) as results:
             for hypotheses in results:
                 while not under_way[0].batches:  # without text

@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
+from seq2seq.nn.int8 import int8_copy
 from seq2seq.text.pair import load_pair
 from seq2seq.text.plain import CharacterTokenizer
 
@@ -154,11 +156,52 @@ def test_translate_gives_what_evaluate_scored(command: Command, run: Path, lines
         assert told.out == (folder / "hypotheses.txt").read_text(encoding="utf-8")
 
 
-def test_int8(command: Command, run: Path, lines: list[str]) -> None:
-    told = command("seq2seq-translate", "run=run", "input=in.txt", "precision=int8")
+@pytest.mark.parametrize("backend", ["ctranslate2", "torch"])
+def test_int8(command: Command, run: Path, lines: list[str], backend: str) -> None:
+    told = command("seq2seq-translate", "run=run", "input=in.txt", "precision=int8", f"backend={backend}")
     assert (told.status, told.out.count("\n")) == (0, len(lines))
-    told = command("seq2seq-translate", "run=run", "input=in.txt", "precision=int8", "backend=torch")
-    assert (told.status, told.err) == (2, "seq2seq-translate: precision: int8 needs backend=ctranslate2\n")
+
+
+def test_int8_in_torch(command: Command, trained: Path, lines: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of what CTranslate2 has no place for: nearly the same translations, and the loss of the model as it is."""
+    copies = []
+
+    def counted(model: nn.Module) -> nn.Module:
+        copies.append(int8_copy(model))
+        return copies[-1]
+
+    monkeypatch.setattr("seq2seq.nn.int8.LEAST_WEIGHTS", 1)
+    monkeypatch.setattr("seq2seq.export.choice.int8_copy", counted)
+    shutil.copytree(trained, "lstm")
+    Path("target.txt").write_text("x\n" * len(lines), encoding="utf-8")
+    folder = Path("lstm/evaluation/in.txt-target.txt")
+    losses, texts = [], []
+    for precision in ("fp32", "int8"):
+        told = command("seq2seq-translate", "run=lstm", "input=in.txt", f"precision={precision}")
+        assert (told.status, "CTranslate2 has no place for lstm" in told.err) == (0, True)
+        texts.append(told.out.splitlines())
+        told = command("seq2seq-evaluate", "run=lstm", "source=in.txt", "target=target.txt", f"precision={precision}")
+        assert told.status == 0, told.err
+        scores = json.loads((folder / "scores.json").read_text(encoding="utf-8"))
+        assert scores["precision"] == precision
+        losses.append(scores["loss"])
+        assert told.out.count("sentences/s with torch") == 1
+        assert (folder / "hypotheses.txt").read_text(encoding="utf-8").splitlines() == texts[-1]
+    assert len(copies) == 2
+    assert losses[0] == losses[1]
+    assert sum(a == b for a, b in zip(*texts, strict=True)) >= len(lines) // 2
+
+
+def test_int8_where_nothing_computes_in_it(
+    command: Command, trained: Path, lines: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("seq2seq.export.choice.is_supported", lambda device: False)
+    told = command("seq2seq-translate", f"run={trained}", "input=in.txt", "precision=int8")
+    assert (told.status, told.out) == (2, "")
+    assert [line.strip() for line in told.err.splitlines()[1:]] == [
+        "precision: torch computes in int8 on x86 processors only, so it needs backend=ctranslate2",
+        *(f"model.{part}.name: CTranslate2 has no place for lstm" for part in ("encoder", "decoder")),
+    ]
 
 
 def test_a_run_that_does_not_fit(command: Command, trained: Path, lines: list[str]) -> None:
@@ -169,12 +212,6 @@ def test_a_run_that_does_not_fit(command: Command, trained: Path, lines: list[st
     told = command("seq2seq-translate", f"run={trained}", "input=in.txt", "backend=ctranslate2")
     assert (told.status, told.out) == (2, "")
     assert [line.strip() for line in told.err.splitlines()[1:]] == reason
-    told = command("seq2seq-translate", f"run={trained}", "input=in.txt", "precision=int8")
-    assert (told.status, told.out) == (2, "")
-    assert [line.strip() for line in told.err.splitlines()[1:]] == [
-        "precision: int8 needs backend=ctranslate2",
-        *reason,
-    ]
 
 
 def test_without_the_package(command: Command, run: Path, lines: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
