@@ -37,7 +37,7 @@ from typing import Any
 from environments import pythons_of
 from processes import processor, run
 from profiles import profile_table
-from work import corpus_arguments, encode_corpus, store_batches, store_corpus
+from work import corpus_arguments, encode_corpus, store_batches, store_corpus, usual_modes
 
 PEERS = ("control", "ours", "opennmt_py", "eole", "transformers", "joeynmt")
 # What each can do on a CPU, beside fp32. Ours takes its default for bf16: what the machine is faster in.
@@ -68,7 +68,8 @@ def main() -> None:
     peers = options.peers.split(",")
     if options.device != "cpu" and (not {*peers} <= {*ON_GPU} or options.profile):
         sys.exit(f"on {options.device} only --peers {','.join(ON_GPU)} are measured, without --profile")
-    entries = choose(peers, options.modes.split(","), options.variant)
+    modes = options.modes.split(",") if options.modes else usual_modes(options.device)
+    entries = choose(peers, modes, options.variant)
     pythons, failed = pythons_of([entry.peer for entry in entries], options.environments)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -91,7 +92,9 @@ def main() -> None:
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0], allow_abbrev=False)
     parser.add_argument("--peers", default=",".join(PEERS), help=f"of {', '.join(PEERS)}")
-    parser.add_argument("--modes", default="fp32,bf16,auto", help="number formats; +compile for torch.compile")
+    parser.add_argument(
+        "--modes", help="number formats; +compile for torch.compile; default: fp32, and bf16,auto where there is bf16"
+    )
     parser.add_argument(
         "--variant",
         nargs="+",

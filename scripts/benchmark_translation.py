@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 from benchmark_training import Entry, ratio, versions_of
 from environments import pythons_of
 from processes import NotHereError, processor, run
-from work import corpus_arguments, encode_corpus
+from work import corpus_arguments, encode_corpus, usual_modes
 
 if TYPE_CHECKING:
     from seq2seq.data.encoded import EncodedCorpus
@@ -48,7 +48,7 @@ def main() -> None:
     unknown = [peer for peer in peers if peer not in PEERS]
     if unknown:
         sys.exit(f"unknown peer {unknown[0]!r}; known are {', '.join(PEERS)}")
-    modes = options.modes.split(",")
+    modes = options.modes.split(",") if options.modes else [*usual_modes("cpu"), "int8"]
     entries = [Entry(f"{peer} {mode}", peer, mode) for peer in peers for mode in MODES[peer] if mode in modes]
     pythons, failed = pythons_of(peers, options.environments)
     with tempfile.TemporaryDirectory() as name:
@@ -74,7 +74,7 @@ def main() -> None:
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0], allow_abbrev=False)
     parser.add_argument("--peers", default=",".join(PEERS), help=f"of {', '.join(PEERS)}")
-    parser.add_argument("--modes", default="fp32,bf16,auto,int8", help="number formats")
+    parser.add_argument("--modes", help="number formats; default: fp32,int8, and bf16,auto where there is bf16")
     parser.add_argument("--train", nargs="+", metavar="PREFIX", help="files PREFIX.<source>; otherwise the demo's text")
     parser.add_argument("--source", default="en")
     parser.add_argument("--target", default="de")

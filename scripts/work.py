@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +16,16 @@ if TYPE_CHECKING:
 
 MAX_LENGTH = 256
 DEMO_VOCABULARY = 2000  # the most pieces that the demo's sentences have
+
+
+def usual_modes(device: str) -> list[str]:
+    """Number formats worth a measurement: in bf16, a CPU without instructions for it is several times slower."""
+    from seq2seq.training.precision import cpu_has_bf16
+
+    if device != "cpu" or cpu_has_bf16():
+        return ["fp32", "bf16", "auto"]
+    print("bf16 is left out, which this processor has no instructions for", file=sys.stderr)
+    return ["fp32"]
 
 
 def corpus_arguments(train: Sequence[str] | None, source: str, target: str, vocabulary: int) -> list[str]:

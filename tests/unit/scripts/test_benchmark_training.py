@@ -233,6 +233,26 @@ def test_events_are_grouped() -> None:
     assert table.splitlines()[3:] == ["| attention | 0.0% | 75.0% |", "| matrix products | 100.0% | 25.0% |"]
 
 
+@pytest.mark.parametrize(
+    ("device", "has_bf16", "modes"),
+    [
+        ("cpu", True, ["fp32", "bf16", "auto"]),
+        ("cpu", False, ["fp32"]),
+        ("cuda", False, ["fp32", "bf16", "auto"]),
+    ],
+)
+def test_bf16_by_software_is_not_measured_unasked(
+    device: str,
+    has_bf16: bool,
+    modes: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr("seq2seq.training.precision.cpu_has_bf16", lambda: has_bf16)
+    assert importlib.import_module("work").usual_modes(device) == modes
+    assert ("bf16 is left out" in capsys.readouterr().err) == (len(modes) == 1)
+
+
 @pytest.mark.slow
 def test_control_and_ours_are_measured(
     benchmark: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
