@@ -78,7 +78,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--train", nargs="+", metavar="PREFIX", help="files PREFIX.<source>; otherwise the demo's text")
     parser.add_argument("--source", default="en")
     parser.add_argument("--target", default="de")
-    parser.add_argument("--sentences", type=int, default=256, help="drawn evenly from the files")
+    parser.add_argument("--sentences", type=int, default=1024, help="drawn evenly from the files")
     parser.add_argument("--beam", type=int, default=5)
     parser.add_argument("--vocabulary", type=int, default=8000, help="pieces, shared by both sides")
     parser.add_argument("--layers", type=int, default=3, help="of the encoder, and as many of the decoder")
