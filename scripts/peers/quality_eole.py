@@ -70,6 +70,7 @@ def main() -> None:
     snapshots: deque[dict[str, Tensor]] = deque(maxlen=work.averaged)
     scores: list[dict[str, Any]] = []
     stopped = 0.0  # seconds that the clock stood still
+    over = False  # before all updates were done
 
     def now() -> float:
         """As scripts/benchmark_quality.py takes the time."""
@@ -108,16 +109,21 @@ def main() -> None:
         }
         Path(work.output).write_text(json.dumps(found), encoding="utf-8")
 
-    def batches() -> Iterator[tuple[dict[str, Any], int]]:
+    def measured(step: int) -> bool:
+        """Scores while the clock stands still. Whether the goal is reached."""
         nonlocal stopped
+        before = now()
+        reached = score(step)
+        stopped += now() - before
+        return reached
+
+    def batches() -> Iterator[tuple[dict[str, Any], int]]:
+        nonlocal over
         for step, pairs in enumerate(work.batches()):
             late = now() - stopped > work.limit
-            if step and (late or step % work.score_every == 0):
-                before = now()
-                reached = score(step)
-                stopped += now() - before
-                if reached or late:
-                    return
+            if step and (late or step % work.score_every == 0) and (measured(step) or late):
+                over = True
+                return
             source, target = pairs.tensors()
             yield (
                 {
@@ -134,6 +140,8 @@ def main() -> None:
             )
 
     trainer.train(batches(), work.num_steps, save_checkpoint_steps=0)
+    if not over:
+        measured(work.num_steps)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 from functools import partial
 
@@ -11,23 +12,27 @@ from peers.measuring import PAD, Pairs
 from peers.ours import arguments, tokenizers_of
 from peers.searching import SearchWork, measure
 from presets import compose_run
+from processes import NOT_HERE
 
 import seq2seq
 
 
 def main() -> None:
-    from seq2seq.nn.int8 import int8_copy
+    from seq2seq.nn.int8 import int8_copy, is_supported
     from seq2seq.search.backend import shared_threads
     from seq2seq.search.beam import Beam
     from seq2seq.training.precision import autocast, resolve_device, resolve_precision
 
     work = SearchWork.from_arguments()
     in_int8 = work.precision == "int8"
+    device = resolve_device("cpu")
+    if in_int8 and not is_supported(device):
+        print("torch has no int8 on this processor", file=sys.stderr)
+        sys.exit(NOT_HERE)
     config = compose_run(*arguments(replace(work, precision="fp32") if in_int8 else work))
     vocab = tokenizers_of(work.sizes["vocabulary"]).target.vocab
     model = config.model(vocab, vocab).eval()
     searched = Unending(int8_copy(model) if in_int8 else model)
-    device = resolve_device("cpu")
     precision = resolve_precision(config.trainer.precision, device)
     context = partial(autocast, device, precision)
 

@@ -125,14 +125,15 @@ def _loaded(config_name: str, folders: Sequence[Path], given: Sequence[str]) -> 
 @dataclass(frozen=True)
 class Sweep:
     """Several jobs of one command line. launcher, sweeper: their nodes of the config. fixed: the overrides that all
-    jobs share, as Hydra takes them. space: those that the sweep varies, parsed by Hydra.
+    jobs share, as Hydra takes them. space: those that the sweep varies, parsed by Hydra. make: of the job with these
+    overrides and this number, which ${hydra:job.num} is.
     """
 
     launcher: Mapping[str, Any]
     sweeper: Mapping[str, Any]
     fixed: Sequence[str]
     space: Sequence[Any]
-    make: Callable[[Sequence[str]], Job]
+    make: Callable[[Sequence[str], int], Job]
     known: Mapping[str, list[str]]
 
     @classmethod
@@ -148,6 +149,7 @@ class Sweep:
         """Raises ConfigError for what is wrong whatever a job's own overrides are."""
         from hydra.core.hydra_config import HydraConfig
         from hydra.core.override_parser.overrides_parser import OverridesParser
+        from hydra.core.utils import env_override
         from omegaconf import OmegaConf, open_dict
 
         with in_our_words(known):
@@ -165,9 +167,12 @@ class Sweep:
             }
         keys = {key.lstrip("+") for key, override in parsed.items() if override.is_sweep_override()}
 
-        def make(overrides: Sequence[str]) -> Job:
-            with in_our_words(known):
+        def make(overrides: Sequence[str], number: int) -> Job:
+            with in_our_words(known), env_override(dict(master.hydra.job.env_set)):
                 config = loader.load_sweep_config(master, list(overrides))
+                with open_dict(config):
+                    config.hydra.job.num = number
+                    config.hydra.job.id = f"{number}"
                 HydraConfig.instance().set_config(config)  # of which ${hydra:...} speaks
                 settings = config.hydra
                 with open_dict(config):
@@ -192,9 +197,9 @@ class Sweep:
             raise ConfigError(*(Problem(key, NOTHING) for key in empty))
         jobs: list[Job] = []
         faults: list[ConfigError] = []
-        for varied in itertools.product(*choices):
+        for number, varied in enumerate(itertools.product(*choices)):
             with collected(self.known, faults):
-                jobs.append(self.make([*self.fixed, *varied]))
+                jobs.append(self.make([*self.fixed, *varied], number))
         if faults:
             raise ConfigError(*dict.fromkeys(problem for fault in faults for problem in fault.problems))
         return _without_twins(jobs)
@@ -291,6 +296,8 @@ def _arguments(arguments: list[str]) -> tuple[Flags, list[str], Path | None]:
         refuse(f"there is no flag {unknown[0]}")
     if known.experimental_rerun:
         refuse("--experimental-rerun reads a pickle, which can run any code; the same command again continues a run")
+    if known.config_path:
+        refuse("--config-path would hide the files that are there; --config-dir adds a folder to them")
     overrides = [*known.overrides, *others]
     flags = list(arguments)
     for override in reversed(overrides):  # flags first: the parser stops at a flag between overrides

@@ -370,8 +370,8 @@ def _translate(choice: Choice, parts: Iterable[Part]) -> dict[int, str]:
     from seq2seq.data.corpus import last_sentence
     from seq2seq.training.console import progress_bar
 
-    if choice.told is not None:
-        log.info("%s", choice.told)
+    for line in choice.told:
+        log.info("%s", line)
     examples = [(example, part.context) for part in parts for example in part.examples]
     examples.sort(key=lambda item: item[0].number)
     with progress_bar("translating", len(examples)) as advance:

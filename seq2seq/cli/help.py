@@ -143,8 +143,8 @@ keys
   backend=NAME         auto (the default): CTranslate2 where it is installed and
                        has a place for the run's model, else torch; or torch,
                        or ctranslate2
-  precision=P          fp32 (the default), bf16, auto, int8 (on a CPU; on a GPU
-                       by CTranslate2 only)
+  precision=P          fp32 (the default), bf16, auto, int8 (by torch on x86
+                       processors only)
   threads=N            default: all cores
   max_tokens=N         of a batch; default: 8192, with CTranslate2 on a CPU 2048
   device=D             auto (the default), cpu, cuda

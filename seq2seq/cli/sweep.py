@@ -79,7 +79,7 @@ def _search(sweep: Sweep, optuna: Optuna, launcher: Launcher | None, command: li
         raise ConfigError(Problem("hydra.sweeper.params", told))
     space = [_dimension(override) for override in sweep.space]
     for place in (0.0, 0.382):  # values between the ends, too: what takes whole numbers refuses them
-        sample = sweep.make([*sweep.fixed, *(_at(dimension, place) for dimension in space)])
+        sample = sweep.make([*sweep.fixed, *(_at(dimension, place) for dimension in space)], 0)
         try:
             check(sample.tree)
         except ConfigError as error:
@@ -93,7 +93,7 @@ def _search(sweep: Sweep, optuna: Optuna, launcher: Launcher | None, command: li
 
         def jobs() -> Iterator[tuple[Job, Mapping[str, Any] | None]]:
             for trial in study.trials():
-                job = sweep.make(trial.overrides)
+                job = sweep.make(trial.overrides, trial.number)
                 with lock:
                     sharing = numbers.setdefault(job.tree["run"], [])
                     sharing.append(trial.number)

@@ -156,7 +156,7 @@ def _searched(
     following: bool,
     done: int,
     advance: Callable[[int], None] | None,
-    told: str | None,
+    told: Sequence[str],
 ) -> Iterator[tuple[Block, list[str]]]:
     """The lines in blocks, with their hypotheses, and as they were before anything was added to them; without the
     blocks whose lines are done.
@@ -189,10 +189,10 @@ class _Encoder:
     """Lines become blocks. num_lines: how many have, with those before the first. plain: of blocks that are not written
     yet the lines as they were. fault: of the data, which was the end.
 
-    told: what is to be said once there is something to translate.
+    told: lines that are to be said once there is something to translate.
     """
 
-    def __init__(self, translator: Translator, num_lines: int, told: str | None) -> None:
+    def __init__(self, translator: Translator, num_lines: int, told: Sequence[str]) -> None:
         self.translator = translator
         self.num_lines = num_lines
         self.told = told
@@ -202,9 +202,9 @@ class _Encoder:
     def blocks(self, chunks: Iterator[list[Line]]) -> Iterator[Block]:
         try:
             for chunk in chunks:
-                if self.told is not None:
-                    log.info("%s", self.told)
-                    self.told = None
+                for line in self.told:
+                    log.info("%s", line)
+                self.told = ()
                 self.plain.append([line.plain for line in chunk])
                 yield self.translator.encode([line.read for line in chunk], self.num_lines + 1)
                 self.num_lines += len(chunk)

@@ -9,11 +9,12 @@ from tempfile import TemporaryDirectory
 from typing import Literal
 
 import torch
+from torch import nn
 
 from seq2seq.config import RunConfig
 from seq2seq.errors import ConfigError, Problem, listed
 from seq2seq.export import ctranslate2
-from seq2seq.nn.int8 import int8_copy, is_supported
+from seq2seq.nn.int8 import LEAST_WEIGHTS, Int8Linear, int8_copy, is_supported
 from seq2seq.pipeline import LoadedRun
 from seq2seq.search.backend import Backend
 from seq2seq.search.translator import Translator
@@ -40,11 +41,11 @@ def use_threads(number: int | None) -> None:
 
 @dataclass(frozen=True)
 class Choice:
-    """engine: its name. told: what `auto` has taken and why; None where it was not asked."""
+    """engine: its name. told: lines on what was taken where that was not asked for by name."""
 
     translator: Translator
     engine: str
-    told: str | None
+    told: Sequence[str] = ()
 
 
 def choose(
@@ -64,16 +65,28 @@ def choose(
         translator = loaded.translator(max_tokens or (CPU_TOKENS if loaded.device.type == "cpu" else MAX_TOKENS), tag)
         translator.backend = converted
         engine = f"CTranslate2 {ctranslate2.version()}"
-        return Choice(translator, engine, f"backend: {engine}" if backend == "auto" else None)
+        return Choice(translator, engine, [f"backend: {engine}"] if backend == "auto" else [])
     if backend == "ctranslate2":
         raise ConfigError(*problems)
     translator = loaded.translator(max_tokens or MAX_TOKENS, tag)
+    told = [f"backend: torch ({_in_short(problems)})"] if problems else []
     if precision == "int8":
         if not is_supported(loaded.device):
-            told = "torch computes in int8 on x86 processors only, so it needs backend=ctranslate2"
-            raise ConfigError(Problem("precision", told), *problems)
-        translator.backend = translator.in_torch(int8_copy(loaded.model))
-    return Choice(translator, "torch", f"backend: torch ({_in_short(problems)})" if problems else None)
+            needed = "" if loaded.device.type == "cpu" else "device=cpu or "
+            why = f"torch computes in int8 on x86 processors only, so it needs {needed}backend=ctranslate2"
+            raise ConfigError(Problem("precision", why), *problems)
+        copied = int8_copy(loaded.model)
+        translator.backend = translator.in_torch(copied)
+        told.append(_int8_layers(copied))
+    return Choice(translator, "torch", told)
+
+
+def _int8_layers(model: nn.Module) -> str:
+    layers = [module for module in model.modules() if isinstance(module, (nn.Linear, Int8Linear))]
+    number = sum(isinstance(layer, Int8Linear) for layer in layers)
+    if not number:
+        return f"precision: fp32, since no linear layer is large enough for int8 ({LEAST_WEIGHTS:,} weights)"
+    return f"precision: int8 in {number} of {len(layers)} linear layers, those of {LEAST_WEIGHTS:,} weights and more"
 
 
 def _in_short(problems: Sequence[Problem]) -> str:
@@ -133,7 +146,7 @@ def _in_memory(loaded: LoadedRun, compute_type: str) -> Backend:
             loaded.tokenizers,
             Path(folder),
             num_positions=ctranslate2.needed_positions(loaded.config),
-            quantization="int8" if compute_type == "int8" else "float32",
+            quantization="int8" if compute_type == "int8" and loaded.device.type == "cpu" else "float32",
         )
         return ctranslate2.CTranslate2Backend(
             Path(folder),

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from seq2seq.binding import options_of
 from seq2seq.config import RunConfig
 from seq2seq.errors import Problem
-from seq2seq.export.seven_bits import SEVEN_BITS, quantize
+from seq2seq.export.ctranslate2_int8 import SEVEN_BITS, quantize
 from seq2seq.models.base import Model
 from seq2seq.models.decoders.transformer import TransformerDecoder
 from seq2seq.models.encoder_decoder import EncoderDecoder

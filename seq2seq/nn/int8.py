@@ -1,4 +1,7 @@
-"""Linear layers that multiply in whole numbers of 8 bits, for searches on a CPU."""
+"""Linear layers that multiply in whole numbers of 8 bits, for searches on a CPU.
+
+R rows, in and out features.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +29,7 @@ def is_supported(device: torch.device) -> bool:
 
 
 class Int8Linear(nn.Module):
-    """What the linear layer gives, (...,in) -> (...,out) in fp32, but for rounding. Has no gradients.
+    """What the linear layer gives, in fp32, but for rounding. Has no gradients.
 
     Each row of the input is divided by its largest absolute value and rounded to 8 bits, each row of the weight to 7;
     their products are summed without a rounding, so that what a row gives does not depend on those beside it. With
@@ -46,9 +49,10 @@ class Int8Linear(nn.Module):
         self.zeros = torch.zeros(len(scales), dtype=torch.int32)
 
     def forward(self, x: Tensor) -> Tensor:
+        """(...,in) -> (...,out)"""
         if not x.numel():
             return x.new_zeros(*x.shape[:-1], len(self.scales))
-        rows = x.reshape(-1, x.size(-1))
+        rows = x.reshape(-1, x.size(-1))  # (R,in)
         largest = rows.abs().amax(1, keepdim=True).clamp_min_(TINY)
         rounded = (rows * (LARGEST_INPUT / largest)).add_(ZERO + 0.5).to(torch.uint8)
         product: Tensor = torch.ops.onednn.qlinear_pointwise(
@@ -59,7 +63,7 @@ class Int8Linear(nn.Module):
         product.mul_(largest)
         if self.bias is not None:
             product.add_(self.bias)
-        return product.view(*x.shape[:-1], -1)
+        return product.view(*x.shape[:-1], -1)  # (R,out) -> (...,out)
 
 
 def int8_copy(model: M) -> M:

@@ -104,6 +104,10 @@ def told(result: Any) -> tuple[int, str, str]:
         (["--cfg"], "argument --cfg/-c: expected one argument; see --help"),
         (["--config-dir", "nowhere"], "--config-dir: there is no folder nowhere"),
         (
+            ["--config-path", "mine"],
+            "--config-path would hide the files that are there; --config-dir adds a folder to them; see --help",
+        ),
+        (
             ["--experimental-rerun", "x.pickle"],
             "--experimental-rerun reads a pickle, which can run any code; the same command again continues a run; "
             "see --help",

@@ -9,15 +9,16 @@ from typing import Any
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor
 
-from seq2seq.nn.int8 import int8_copy
+from seq2seq.nn.int8 import Int8Linear, is_supported
 from seq2seq.text.pair import load_pair
 from seq2seq.text.plain import CharacterTokenizer
 
 ctranslate2 = pytest.importorskip("ctranslate2")
 NAME = f"CTranslate2 {ctranslate2.__version__}"
 Command = Callable[..., Any]
+x86 = pytest.mark.skipif(not is_supported(torch.device("cpu")), reason="x86 only")
 
 
 @pytest.fixture
@@ -156,22 +157,35 @@ def test_translate_gives_what_evaluate_scored(command: Command, run: Path, lines
         assert told.out == (folder / "hypotheses.txt").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("backend", ["ctranslate2", "torch"])
-def test_int8(command: Command, run: Path, lines: list[str], backend: str) -> None:
-    told = command("seq2seq-translate", "run=run", "input=in.txt", "precision=int8", f"backend={backend}")
-    assert (told.status, told.out.count("\n")) == (0, len(lines))
+def test_int8(command: Command, run: Path, lines: list[str]) -> None:
+    told = command("seq2seq-translate", "run=run", "input=in.txt", "precision=int8", "backend=ctranslate2")
+    assert (told.status, told.out.count("\n"), "precision:" in told.err) == (0, len(lines), False)
 
 
+@x86
+def test_int8_where_no_layer_is_large_enough(command: Command, run: Path, lines: list[str]) -> None:
+    texts = []
+    for precision in ("fp32", "int8"):
+        told = command("seq2seq-translate", "run=run", "input=in.txt", f"precision={precision}", "backend=torch")
+        assert told.status == 0
+        texts.append(told.out)
+    message = "precision: fp32, since no linear layer is large enough for int8 (131,072 weights)"
+    assert told.err.splitlines().count(message) == 1
+    assert texts[0] == texts[1]
+
+
+@x86
 def test_int8_in_torch(command: Command, trained: Path, lines: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """Of what CTranslate2 has no place for: nearly the same translations, and the loss of the model as it is."""
-    copies = []
+    multiplied = []
+    forward = Int8Linear.forward
 
-    def counted(model: nn.Module) -> nn.Module:
-        copies.append(int8_copy(model))
-        return copies[-1]
+    def counted(self: Int8Linear, x: Tensor) -> Tensor:
+        multiplied.append(precision)
+        return forward(self, x)
 
     monkeypatch.setattr("seq2seq.nn.int8.LEAST_WEIGHTS", 1)
-    monkeypatch.setattr("seq2seq.export.choice.int8_copy", counted)
+    monkeypatch.setattr(Int8Linear, "forward", counted)
     shutil.copytree(trained, "lstm")
     Path("target.txt").write_text("x\n" * len(lines), encoding="utf-8")
     folder = Path("lstm/evaluation/in.txt-target.txt")
@@ -179,6 +193,7 @@ def test_int8_in_torch(command: Command, trained: Path, lines: list[str], monkey
     for precision in ("fp32", "int8"):
         told = command("seq2seq-translate", "run=lstm", "input=in.txt", f"precision={precision}")
         assert (told.status, "CTranslate2 has no place for lstm" in told.err) == (0, True)
+        assert ("precision: int8 in " in told.err) == (precision == "int8")
         texts.append(told.out.splitlines())
         told = command("seq2seq-evaluate", "run=lstm", "source=in.txt", "target=target.txt", f"precision={precision}")
         assert told.status == 0, told.err
@@ -187,7 +202,7 @@ def test_int8_in_torch(command: Command, trained: Path, lines: list[str], monkey
         losses.append(scores["loss"])
         assert told.out.count("sentences/s with torch") == 1
         assert (folder / "hypotheses.txt").read_text(encoding="utf-8").splitlines() == texts[-1]
-    assert len(copies) == 2
+    assert set(multiplied) == {"int8"}
     assert losses[0] == losses[1]
     assert sum(a == b for a, b in zip(*texts, strict=True)) >= len(lines) // 2
 

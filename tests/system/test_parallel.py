@@ -20,7 +20,8 @@ OPTIONS = [
 LAUNCH = [str(BIN / "seq2seq-train"), "trainer.devices=2"]
 TORCHRUN = [str(BIN / "torchrun"), "--nproc-per-node", "2", "--max-restarts", "1", "-m", "seq2seq.cli.train"]
 
-# `MOMENT=KILL 1 7`: rank 1 sends itself SIGKILL within its 7th update, once.
+# `MOMENT=KILL 1 7`: rank 1 sends itself SIGKILL within its 7th update, once. bf16 is computed on every CPU: without the
+# instructions slowly.
 PLUGIN = """
 import os
 import pathlib
@@ -44,6 +45,7 @@ def watched(*arguments, **options):
 
 
 torch.nn.utils.clip_grad_norm_ = watched
+torch.cpu.get_capabilities = lambda: {"avx512_bf16": True}
 """
 
 
@@ -107,6 +109,24 @@ def test_killed_and_continued_it_ends_with_the_same_bits(workplace: Path, whole:
     assert "continuing at step 8" in finished.stderr
     assert weights(workplace, "killed") == weights(workplace, whole)
     assert metrics(workplace, "killed") == metrics(workplace, whole)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
+def test_compiled_and_in_bf16_it_ends_with_the_same_bits(strategy: str, workplace: Path) -> None:
+    options = [f"trainer.strategy={strategy}", "trainer.precision=bf16", "trainer.compile=always"]
+    assert start(workplace, f"whole {strategy}", *options).returncode == 0
+    run = f"killed {strategy}"
+    killed = start(workplace, run, *options, moment="KILL 1 7")
+    assert killed.returncode == 1
+    assert "rank 1 was killed by SIGKILL" in killed.stderr.splitlines()[-1]
+    finished = start(workplace, run, *options)
+    assert finished.returncode == 0, finished.stderr
+    assert "continuing at step 5" in finished.stderr
+    assert "parameters, bf16 on cpu" in finished.stderr
+    assert "compiling the model's layers" in finished.stderr
+    assert weights(workplace, run) == weights(workplace, f"whole {strategy}")
+    assert metrics(workplace, run) == metrics(workplace, f"whole {strategy}")
 
 
 @pytest.mark.slow

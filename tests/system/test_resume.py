@@ -33,14 +33,15 @@ MIXTURE = [  # what is made anew at each loading: noise, and subwords
     *["data.weights.pairs=2", "data.weights.noisy=1", "data.tags.noisy=<noisy>"],
 ]
 FAMILIES = {
-    "transformer": ["model=transformer_tiny", *DEMO],
+    "transformer": ["model=transformer_tiny", "trainer.precision=bf16", *DEMO],
     "lstm": ["model=lstm_tiny", *DEMO],
     "mixture": MIXTURE,
     "streamed mixture": [*MIXTURE, "data.streaming=true"],
 }
 
 # A plugin, since `plugins` is part of the config: every start has the same command line, and the moment comes from the
-# environment: `KILL update 7` sends SIGKILL to the process itself within its 7th update.
+# environment: `KILL update 7` sends SIGKILL to the process itself within its 7th update. bf16 is computed on every CPU:
+# without the instructions slowly.
 PLUGIN = """
 import os
 import signal
@@ -52,6 +53,7 @@ from seq2seq.training import checkpoint, evaluator
 
 *signals, place, number = os.environ.get("MOMENT", "none 0").split()
 calls = 0
+torch.cpu.get_capabilities = lambda: {"avx512_bf16": True}
 
 
 def write_half(path, content):
@@ -195,7 +197,9 @@ def test_killed_and_stopped_again_and_again(workplace: Path, reference: Callable
     assert "validation/loss" not in run.metrics()[-1]
 
     stopped_at = run.newest
-    assert f"continuing at step {stopped_at}" in run.finish()
+    told = run.finish()
+    assert f"continuing at step {stopped_at}" in told
+    assert "parameters, bf16 on cpu" in told
     assert_same(run, reference("transformer"))
     commands = (run.path / "command.txt").read_text().splitlines()
     assert len(commands) == 6

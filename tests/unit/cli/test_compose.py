@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hydra.version import Version, VersionBase
 
 from seq2seq.cli.compose import Job, compose_jobs
 
@@ -35,6 +36,7 @@ def test_values_may_speak_of_hydras_own(monkeypatch: pytest.MonkeyPatch, tmp_pat
 @pytest.mark.parametrize("sweep", [[], ["-m"]])
 def test_hydra_works_as_of_one_version(monkeypatch: pytest.MonkeyPatch, sweep: list[str]) -> None:
     """Of which it takes the meaning of defaults lists, for one job and for many."""
+    monkeypatch.setattr(VersionBase.instance(), "version_base", Version("1.1"))  # each sets it
     monkeypatch.setattr(sys, "argv", ["seq2seq-train", *sweep, "model=lstm_tiny", "run=${hydra:runtime.version_base}"])
     composed = compose_jobs("train")
     assert composed is not None

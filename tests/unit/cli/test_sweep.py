@@ -1,6 +1,7 @@
 """Sweeps composed: their jobs, what a search may try, and what is refused."""
 
 import json
+import os
 import signal
 import sys
 from collections.abc import Callable, Iterable, Mapping
@@ -71,7 +72,7 @@ def test_presets_compose_and_bind(compose: Compose, name: str) -> None:
     for key, override in firsts.items():
         dimension = _dimension(override)
         chosen.append(f"{key}={dimension.choices[0] if dimension.choices else dimension.low}")
-    check(sweep.make([*sweep.fixed, *chosen]).tree)
+    check(sweep.make([*sweep.fixed, *chosen], 0).tree)
 
 
 def test_yaml_files_of_the_users_own(compose: Compose, tmp_path: Path) -> None:
@@ -80,6 +81,20 @@ def test_yaml_files_of_the_users_own(compose: Compose, tmp_path: Path) -> None:
     (tmp_path / "mine" / "sweep" / "rates.yaml").write_text(text, encoding="utf-8")
     jobs = compose("--config-dir", "mine", "sweep=rates").grid()
     assert [job.tree["optimizer"]["lr"] for job in jobs] == [1, 2]
+
+    (tmp_path / "mine" / "other.yaml").write_text("defaults: [train, _self_]\ntrainer:\n  max_steps: 7\n")
+    jobs = compose("--config-dir", "mine", "--config-name", "other", "-m", "trainer.seed=1,2").grid()
+    assert [(job.tree["trainer"]["max_steps"], job.tree["trainer"]["seed"]) for job in jobs] == [(7, 1), (7, 2)]
+
+
+def test_what_hydra_sets_for_a_job_is_set(compose: Compose, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("FOO", raising=False)
+    environment = "++hydra.job.env_set={FOO: bar}"
+    names = "run=all/${oc.env:FOO,nothing}-${hydra:job.num}-${hydra:job.id}"
+    jobs = compose("-m", environment, "trainer.seed=5,6", names).grid()
+    runs = [job.tree["run"] for job in jobs]
+    assert runs == ["all/bar-0-0/trainer.seed=5", "all/bar-1-1/trainer.seed=6"]
+    assert "FOO" not in os.environ
 
 
 def test_a_limit_that_is_varied_is_part_of_the_names(compose: Compose) -> None:

@@ -48,6 +48,7 @@ def test_the_peer_is_measured_where_it_first_reaches_the_goal(script: ModuleType
     assert lines[0] == "| | updates | minutes | test BLEU | goal reached | version |"
     assert lines[2].startswith(f"| seq2seq | 450 | 1.5 | 35.2 | {'no' if goal > 35 else 'yes'} |")
     assert lines[3] == row
+    assert script.table(options, 90.0, 35.2, None).splitlines() == lines[:3]
 
 
 def test_with_one_thread_the_time_is_that_of_the_processor(script: ModuleType) -> None:

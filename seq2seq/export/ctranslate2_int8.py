@@ -1,11 +1,12 @@
-"""int8 weights that every CPU multiplies right."""
+"""int8 weights for CTranslate2 that every CPU multiplies right."""
 
 from typing import Any
 
 import numpy as np
 
+from seq2seq.nn.int8 import LARGEST_WEIGHT
+
 SEVEN_BITS = {"int8", "int8_float32"}  # names of formats
-LARGEST_WEIGHT = 63  # of 7 bits
 TINY = LARGEST_WEIGHT / np.finfo(np.float32).max  # of a row's weights, below which a scale would be infinite
 
 
