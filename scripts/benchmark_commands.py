@@ -1,7 +1,7 @@
 """The whole of `seq2seq-translate backend=ctranslate2` beside a bare CTranslate2 script, on the same model and lines.
 
     python scripts/benchmark_commands.py --run runs/mine --input corpus/test.en
-    python scripts/benchmark_commands.py --run runs/mine --input corpus/test.en --precisions fp32,int8 --lines 20000
+    python scripts/benchmark_commands.py --run runs/mine --input corpus/test.en --precisions int8 --lines 5000
 
 The run is exported once by `seq2seq-export`. Then both translate the same lines, those of the input again and again
 until they are as many as asked for, in turn, in several rounds. What is timed is the whole process, from its start to
@@ -25,6 +25,7 @@ from typing import Any
 
 from environments import pythons_of
 from processes import processor, run
+from work import usual_modes
 
 COMPUTE_TYPES = {"fp32": "float32", "bf16": "bfloat16", "int8": "int8"}
 OURS = "seq2seq-translate"
@@ -35,11 +36,13 @@ def main() -> None:
     pythons, failed = pythons_of(["ctranslate2"], options.environments)
     if failed:
         sys.exit(f"ctranslate2: {failed['ctranslate2']}")
+    usual = [mode for mode in (*usual_modes("cpu"), "int8") if mode in COMPUTE_TYPES]
+    precisions = options.precisions.split(",") if options.precisions else usual
     rows = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         num_lines = repeat(options.input, folder / "lines", options.lines)
-        for precision in options.precisions.split(","):
+        for precision in precisions:
             seconds = measure(precision, pythons["ctranslate2"], folder, options)
             same = same_lines(folder / "ours.txt", folder / "bare.txt")
             rows.append(row(precision, num_lines, seconds, same))
@@ -55,7 +58,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--run", type=Path, required=True, help="a run whose tokenizer is sentencepiece")
     parser.add_argument("--input", type=Path, required=True, help="a file of lines")
     parser.add_argument("--lines", type=int, default=20_000)
-    parser.add_argument("--precisions", default="fp32,bf16,int8", help=f"of {', '.join(COMPUTE_TYPES)}")
+    parser.add_argument("--precisions", help=f"of {', '.join(COMPUTE_TYPES)}; default: all, bf16 where there is")
     parser.add_argument("--beam", type=int, default=5)
     parser.add_argument("--tokens", default="1024,2048,4096", help="of the script's batches: all are tried")
     parser.add_argument("--rounds", type=int, default=3)

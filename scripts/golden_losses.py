@@ -1,4 +1,4 @@
-"""Writes tests/golden/losses.json: the losses of the first training steps of each family of models.
+"""Writes tests/golden/losses.json: the losses of the first training steps of a Transformer and of an LSTM.
 
 python scripts/golden_losses.py
 

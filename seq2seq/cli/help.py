@@ -36,6 +36,7 @@ keys that are often set
   metrics.rouge={}         also measures it        trainer.metric=rougeL
   loggers.wandb={}         numbers go to Weights & Biases, too, or to mlflow
   trainer.devices=N        N processes on this machine, a GPU each
+  plugins=[MODULE]         modules of your own with components in them
 
   seq2seq-train --cfg job                  every key with its value
   seq2seq-train --config-dir DIR ...       your own YAML files beside ours
@@ -75,6 +76,7 @@ keys
   backend=NAME         auto (the default), torch or ctranslate2; see
                        seq2seq-translate --help
   max_tokens=N  device=D  precision=P  threads=N
+  plugins=[MODULE]     modules of your own that the run's components are in
 
 keys for several runs
   baseline=DIR         one of them: p-values of the others' differences to it in
@@ -148,6 +150,7 @@ keys
   threads=N            default: all cores
   max_tokens=N         of a batch; default: 8192, with CTranslate2 on a CPU 2048
   device=D             auto (the default), cpu, cuda
+  plugins=[MODULE]     modules of your own that the run's components are in
 
 Without search.nbest, exactly one line out for each line in, in the same order.
 """
@@ -177,6 +180,7 @@ keys
                        default), bfloat16, float16, int8, int8_float32,
                        int8_bfloat16, int8_float16, int16
   threads=N
+  plugins=[MODULE]     modules of your own that the run's components are in
 
 The same 100 sentences are translated by both, and the share of equal tokens is
 printed; with to=huggingface where transformers is installed, and not of a
