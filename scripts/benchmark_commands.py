@@ -58,7 +58,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--run", type=Path, required=True, help="a run whose tokenizer is sentencepiece")
     parser.add_argument("--input", type=Path, required=True, help="a file of lines")
     parser.add_argument("--lines", type=int, default=20_000)
-    parser.add_argument("--precisions", help=f"of {', '.join(COMPUTE_TYPES)}; default: all, bf16 where there is")
+    parser.add_argument("--precisions", help=f"of {', '.join(COMPUTE_TYPES)}; default: all, bf16 where the CPU has it")
     parser.add_argument("--beam", type=int, default=5)
     parser.add_argument("--tokens", default="1024,2048,4096", help="of the script's batches: all are tried")
     parser.add_argument("--rounds", type=int, default=3)

@@ -3,10 +3,9 @@
     python scripts/multi30k_table.py --minutes 15 --train data/train --validation data/val --test data/test_2016_flickr
 
 Everything but the model, its optimizer, learning rate and dropout, the steps with their warm-up, and the validations is
-that of experiment=multi30k. A schedule has to
-know the number of steps beforehand, so some real steps of each preset are timed first, by the CPU time of this process,
-which others at work on the machine change least; validations come on top. The plan is stored beside the runs: the same
-command again goes on where it was stopped, and trains nothing twice.
+that of experiment=multi30k. A schedule has to know the number of steps beforehand, so some real steps of each preset
+are timed first, by the CPU time of this process, which others at work on the machine change least; validations come on
+top. The plan is stored beside the runs: the same command again goes on where it was stopped, and trains nothing twice.
 """
 
 from __future__ import annotations
